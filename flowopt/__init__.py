@@ -1,0 +1,27 @@
+"""flowopt: optimization as numerical integration."""
+
+from flowopt.errors import BadValue, FlowoptError, IncompatibleParts, UnknownName
+from flowopt.kernel import Method
+from flowopt.papers import method
+from flowopt.problems import Problem, problem
+from flowopt.problems.own import from_numpy
+from flowopt.solve import minimize
+from flowopt.state import Status
+from flowopt.trajectory import Trajectory
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BadValue",
+    "FlowoptError",
+    "IncompatibleParts",
+    "Method",
+    "Problem",
+    "Status",
+    "Trajectory",
+    "UnknownName",
+    "from_numpy",
+    "method",
+    "minimize",
+    "problem",
+]

@@ -1,0 +1,3 @@
+"""placeholder"""
+def as_baseline(method, overrides):
+    return None

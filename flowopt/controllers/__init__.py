@@ -1,0 +1,1 @@
+"""Step-size rules, one a file; the registry finds them."""

@@ -1,0 +1,29 @@
+"""No control: the same step for ever."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from flowopt.errors import check_positive
+from flowopt.parts import Controller, Number, full
+from flowopt.state import Memory, Point, Step, Verdict
+
+
+@dataclass(frozen=True)
+class Fixed(Controller):
+    """Fixed step size h, in units of the system's time. Raises BadValue for h <= 0."""
+
+    h: Number
+
+    name = "fixed"
+    source = ""
+    adaptive = False
+
+    def __post_init__(self) -> None:
+        check_positive(self.name, h=self.h)
+
+    def start(self, point: Point) -> tuple[Tensor, Memory]:
+        return full(point.evaluation.value, self.h), {}
+
+    def judge(self, step: Step, memory: Memory) -> Verdict:
+        return Verdict(step.h, memory)

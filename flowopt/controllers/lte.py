@@ -1,0 +1,40 @@
+"""Local truncation error control as ECCO-DNN has it."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from flowopt import rows
+from flowopt.errors import check_positive
+from flowopt.parts import Controller, Number
+from flowopt.state import Memory, Point, Step, Verdict
+
+
+@dataclass(frozen=True)
+class LTE(Controller):
+    """Local truncation error control: h <- min(eta h / |error|_inf, h_max). It never rejects.
+
+    ECCO-DNN eq 14, with error = h/2 |d_{k-1} - d_k| of forward Euler, so that h = 2 eta / |d_{k-1} - d_k|_inf (eq 15);
+    h_max where the error is 0. eta is in units of the position, h_max in units of time (1 in the paper). The first
+    step is eq 15 with d_{-1} = 0: h_0 = min(2 eta / |d_0|_inf, h_max); starting with 1 diverges on Rosenbrock.
+
+    Raises BadValue for eta <= 0 or h_max <= 0.
+    """
+
+    eta: Number
+    h_max: Number = 1.0
+
+    name = "lte"
+    source = "ECCO-DNN eqs 14, 15"
+    requires = frozenset({"error"})
+
+    def __post_init__(self) -> None:
+        check_positive(self.name, eta=self.eta, h_max=self.h_max)
+
+    def start(self, point: Point) -> tuple[Tensor, Memory]:
+        assert point.rate is not None
+        return (2 * self.eta / rows.max_norm(point.rate)).clamp(max=self.h_max), {}
+
+    def judge(self, step: Step, memory: Memory) -> Verdict:
+        assert step.error_max is not None
+        return Verdict((step.h * (self.eta / step.error_max)).clamp(max=self.h_max), memory)

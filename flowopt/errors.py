@@ -1,0 +1,64 @@
+"""Errors that say what was wrong, what was expected and what to do; and the checks that raise them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class FlowoptError(ValueError):
+    """Base of every error that flowopt raises for bad input."""
+
+
+class UnknownName(FlowoptError):
+    """A method, part, problem or parameter that does not exist."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
+        super().__init__(f"there is no {kind} named {name!r}; {hint}")
+        self.near = near
+
+
+class IncompatibleParts(FlowoptError):
+    """A system, an integrator and a controller that make no sense together."""
+
+
+class BadValue(FlowoptError):
+    """A number outside its allowed range, or an array of the wrong shape."""
+
+
+def check_range(
+    owner: str, name: str, value: Any, low: float = -torch.inf, high: float = torch.inf, *, open_low: bool = False
+) -> None:
+    """Raise BadValue unless ``low <= value <= high`` (``low < value`` if `open_low`); a Tensor is checked row by row."""
+    numbers = value if isinstance(value, Tensor) else _number(owner, name, value)
+    inside = (numbers > low if open_low else numbers >= low) & (numbers <= high)
+    if not bool(inside.all() if isinstance(inside, Tensor) else inside):
+        left = f"({low:g}" if open_low or low == -torch.inf else f"[{low:g}"
+        right = f"{high:g})" if high == torch.inf else f"{high:g}]"
+        raise BadValue(f"{owner}: {name} = {value!r} is outside its range {left}, {right}")
+
+
+def check_positive(owner: str, **values: Any) -> None:
+    """Raise BadValue unless every value is a number above 0."""
+    for name, value in values.items():
+        check_range(owner, name, value, 0.0, open_low=True)
+
+
+def check_choice(owner: str, name: str, value: Any, choices: Iterable[Any]) -> None:
+    """Raise BadValue unless the value is one of the choices."""
+    choices = tuple(choices)
+    if value not in choices:
+        raise BadValue(f"{owner}: {name} = {value!r}; choose one of {', '.join(map(repr, choices))}")
+
+
+def _number(owner: str, name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BadValue(f"{owner}: {name} = {value!r} is not a number")
+    return float(value)

@@ -1,0 +1,1 @@
+"""Integration schemes, one a file; the registry finds them."""

@@ -1,0 +1,32 @@
+"""Forward Euler."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from flowopt import rows
+from flowopt.parts import Integrator, System
+from flowopt.state import Evaluation, Measure, Move, Rate, State
+
+
+@dataclass(frozen=True)
+class ForwardEuler(Integrator):
+    """Forward Euler: x + h x'(x). Order 1; its local error h/2 (x'_{k+1} - x'_k) needs no extra evaluation."""
+
+    name = "forward_euler"
+    source = "Euler 1768; error as in ECCO-DNN section 3.2.1"
+    provides = frozenset({"single_stage"})
+    order = 1
+    stages = 1
+    error_order = 1
+
+    def move(
+        self, system: System, state: State, evaluation: Evaluation, rate: Rate | None, h: Tensor, measure: Measure | None
+    ) -> Move:
+        assert rate is not None
+        return Move(rows.advance(state, rate, h))
+
+    def error(self, partial: Rate | None, before: Rate | None, after: Rate | None, h: Tensor) -> Rate | None:
+        assert before is not None and after is not None
+        half = rows.column(0.5 * h)
+        return {name: half * (after[name] - slope) for name, slope in before.items()}

@@ -1,0 +1,210 @@
+"""The kernel: measure, judge, move.
+
+`tell` is one step of every method, on test functions and on networks alike. It is handed the measurement at the
+pending trial, judges it, commits it or rolls back, and proposes the next trial. It is a pure function of tensors:
+what it branches on is known before the run (which parts the method has), never what the tensors hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from flowopt import rows
+from flowopt.errors import IncompatibleParts
+from flowopt.parts import MEANING, Controller, Integrator, Part, System, Transform
+from flowopt.registry import discover
+from flowopt.state import Evaluation, Measure, Memory, Point, Rate, State, Step
+
+
+@dataclass(frozen=True)
+class Method:
+    """A system, an integrator, a step-size controller and transforms, checked to make sense together.
+
+    Raises IncompatibleParts when they do not, with the reason and with what would work.
+    """
+
+    system: System
+    integrator: Integrator
+    controller: Controller
+    transforms: tuple[Transform, ...] = ()
+    name: str = ""
+    citation: str = field(default="", repr=False)
+    """BibTeX of the paper."""
+    reading: str = field(default="", repr=False)
+    """Which reading of a paper that contradicts itself this is."""
+
+    def __post_init__(self) -> None:
+        for part, kind in zip(self.parts, (System, Integrator, Controller), strict=False):
+            if not isinstance(part, kind):
+                raise IncompatibleParts(
+                    f"Method(system, integrator, controller, transforms): {part!r} is not {_article(kind)}; "
+                    f"known: {', '.join(discover(kind))}"
+                )
+        if not all(isinstance(transform, Transform) for transform in self.transforms):
+            raise IncompatibleParts(f"transforms must be a tuple of Transforms, not {self.transforms!r}")
+        self._check_requirements()
+        if self.integrator.symplectic and "hamiltonian" in self.system.provides and self.controller.adaptive:
+            raise IncompatibleParts(
+                f"{self.controller.name} changes the step size of {self.integrator.name}, which would lose the bounded "
+                f"energy error that a symplectic scheme has at a fixed step on {self.system.name}; "
+                "use Fixed(h), or a Runge-Kutta scheme under PI control"
+            )
+        if not self.name:
+            parts = (self.system.name, self.integrator.name, self.controller.name)
+            object.__setattr__(self, "name", " x ".join(parts))
+
+    def _check_requirements(self) -> None:
+        offered = self.system.provides | self.integrator.provides
+        if self.integrator.error_order is not None and self.integrator.uses_rate:
+            offered |= {"error"}
+        for part in (self.integrator, self.controller, *self.transforms):
+            for need in sorted(part.requires - offered):
+                kinds: tuple[type[Part], ...] = (Integrator,) if need in ("error", "single_stage") else (System,)
+                fitting = [
+                    name
+                    for kind in kinds
+                    for name, other in discover(kind).items()
+                    if need in other.provides or (need == "error" and getattr(other, "error_order", None) is not None)
+                ]
+                given = self.integrator if kinds == (Integrator,) else self.system
+                raise IncompatibleParts(
+                    f"{part.name} needs {MEANING[need]}, which {given.name} is not; these are: {', '.join(fitting)}"
+                )
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """System, integrator, controller, then the transforms."""
+        return (self.system, self.integrator, self.controller, *self.transforms)
+
+    @property
+    def needs_hvp(self) -> bool:
+        """Whether the objective must offer Hessian-vector products."""
+        return self.system.needs_hvp or self.integrator.needs_hvp
+
+    def select(self, index: Tensor) -> Method:
+        """The method for the rows `index` only (parameters given per row are cut down)."""
+        return replace(
+            self,
+            system=self.system.select(index),
+            integrator=self.integrator.select(index),
+            controller=self.controller.select(index),
+            transforms=tuple(transform.select(index) for transform in self.transforms),
+        )
+
+
+def _article(kind: type[Part]) -> str:
+    return ("an " if kind is Integrator else "a ") + kind.__name__
+
+
+class Carry(NamedTuple):
+    """Everything a run needs between two calls of `tell`, in rows."""
+
+    point: Point
+    """The last accepted point."""
+    trial: State
+    """The pending trial: measure the objective at ``trial["q"]`` and `tell`."""
+    partial: Rate | None
+    """What is known of the trial's error before it is measured."""
+    failed: Tensor | None
+    h: Tensor
+    """The step that leads to the trial, ``(B,)``."""
+    t: Tensor
+    """Time of the last accepted point, ``(B,)``."""
+    alive: Tensor
+    """``(B,)`` bool; a row that is not alive stays as it is for ever."""
+    memory: Memory
+    settled: tuple[Memory, ...]
+    """Memories of the transforms."""
+
+
+class Report(NamedTuple):
+    """What happened in one call of `tell`, for the record."""
+
+    taken: Tensor
+    """``(B,)`` bool: the trial became the point."""
+    h: Tensor
+    error: Tensor | None
+    """Maximum norm of the estimated local error, ``(B,)``."""
+    energy: Tensor
+    """Energy on arrival, before the transforms, ``(B,)``; meaningful where taken."""
+
+
+def begin(
+    method: Method,
+    q: Tensor,
+    evaluation: Evaluation,
+    seeds: Tensor,
+    measure: Measure | None = None,
+    t_end: float | None = None,
+) -> Carry:
+    """Start a run at q ``(B, D)``, where the objective was measured; seeds ``(B,)`` int64 belong to the rows."""
+    state = method.system.start(q, evaluation, measure)
+    settled = tuple(transform.start(state, evaluation, seeds) for transform in method.transforms)
+    state, settled = _settle(method, state, evaluation, settled)
+    rate = method.system.rate(state, evaluation, measure) if method.integrator.uses_rate else None
+    point = Point(state, evaluation, rate)
+    h, memory = method.controller.start(point)
+    t = torch.zeros_like(evaluation.value)
+    alive = rows.finite(evaluation)
+    return _move(method, Carry(point, state, None, None, h, t, alive, memory, settled), measure, t_end)
+
+
+def tell(
+    method: Method, carry: Carry, evaluation: Evaluation, measure: Measure | None = None, t_end: float | None = None
+) -> tuple[Carry, Report]:
+    """Judge the pending trial by its evaluation, commit it or roll back, and propose the next one."""
+    system, integrator, controller = method.system, method.integrator, method.controller
+    h = carry.h
+
+    # measure: what is now known of the trial
+    state = integrator.complete(system, carry.trial, evaluation, h)
+    state = system.observe(state, evaluation, h, measure)
+    rate = system.rate(state, evaluation, measure) if integrator.uses_rate else None
+    error = integrator.error(carry.partial, carry.point.rate, rate, h)
+    error_max = None if error is None else rows.max_norm(error)
+    arrived = Point(state, evaluation, rate)
+
+    # judge
+    step = Step(carry.point, arrived, h, error, error_max, integrator.error_order or integrator.order)
+    verdict = controller.judge(step, carry.memory)
+    ok = rows.finite(evaluation)
+    if carry.failed is not None:
+        ok = ok & ~carry.failed
+    take = carry.alive & ok
+    if verdict.accept is not None:
+        take = take & verdict.accept
+    alive = carry.alive if controller.rejects else take
+    energy = system.energy(state, evaluation)
+
+    # commit, or roll back bit for bit
+    pick = rows.picker(take)
+    state, settled = _settle(method, state, evaluation, carry.settled)
+    point = Point(*pick((state, evaluation, rate), (carry.point.state, carry.point.evaluation, carry.point.rate)))
+    memory = pick(verdict.memory, carry.memory)
+    t = pick(carry.t + h, carry.t)
+    settled = pick(settled, carry.settled)
+
+    # move
+    carry = Carry(point, point.state, None, None, verdict.h, t, alive, memory, settled)
+    return _move(method, carry, measure, t_end), Report(take, h, error_max, energy)
+
+
+def _settle(
+    method: Method, state: State, evaluation: Evaluation, memories: tuple[Memory, ...]
+) -> tuple[State, tuple[Memory, ...]]:
+    settled = []
+    for transform, memory in zip(method.transforms, memories, strict=True):
+        state, memory = transform.settle(method.system, state, evaluation, memory)
+        settled.append(memory)
+    return state, tuple(settled)
+
+
+def _move(method: Method, carry: Carry, measure: Measure | None, t_end: float | None) -> Carry:
+    h = carry.h if t_end is None else torch.minimum(carry.h, t_end - carry.t)
+    point = carry.point
+    move = method.integrator.move(method.system, point.state, point.evaluation, point.rate, h, measure)
+    return carry._replace(trial=move.trial, partial=move.error, failed=move.failed, h=h)

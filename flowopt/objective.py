@@ -1,0 +1,109 @@
+"""The objective as a run sees it: values, gradients and Hessian-vector products of a problem, each counted."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowopt.rows import evaluation
+from flowopt.errors import BadValue
+from flowopt.noise import normal, position_counter
+from flowopt.problems.problem import Problem
+from flowopt.state import Evaluation
+
+
+class Objective:
+    """Measures a problem at positions ``(B, D)`` and counts what each row has paid.
+
+    Gradients are the problem's own where it has them, and autograd's otherwise; Hessian-vector products come by
+    differentiating twice. `seeds` ``(B,)`` belong to the rows and feed a problem's gradient noise.
+    """
+
+    def __init__(self, problem: Problem, seeds: Tensor) -> None:
+        self.problem = problem
+        self._seeds = seeds
+        self._common = {"gradient": 0, "value": 0, "hvp": 0}
+        self._masked = {kind: torch.zeros_like(seeds) for kind in self._common}
+        self._any_masked = False
+
+    def __call__(self, q: Tensor, rows: Tensor | None = None) -> Evaluation:
+        """Value and gradient at q."""
+        self._count("gradient", 1, rows)
+        self._count("value", 1 + self.problem.calls_per_difference * q.shape[-1], rows)
+        value, grad = self._measure(q)
+        if self.problem.noise:
+            noise = normal(self._seeds, position_counter(q), q.shape[-1])
+            grad = torch.add(grad, noise.to(grad), alpha=self.problem.noise)
+        return evaluation(value, grad)
+
+    def hvp(self, q: Tensor, vector: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Hessian at q times vector, ``(B, D)``. Raises BadValue if the problem cannot be differentiated twice."""
+        self._count("hvp", 1, rows)
+        with torch.enable_grad():
+            q, grad = self._graph(q)
+            (product,) = torch.autograd.grad((grad * vector.detach()).sum(), q, materialize_grads=True)
+        return product
+
+    def hessian(self, q: Tensor) -> Tensor:
+        """Dense Hessian ``(B, D, D)``, at the price of D Hessian-vector products."""
+        dim = q.shape[-1]
+        self._count("hvp", dim, None)
+        with torch.enable_grad():
+            q, grad = self._graph(q)
+            columns = [
+                torch.autograd.grad(grad[:, i].sum(), q, retain_graph=True, materialize_grads=True)[0]
+                for i in range(dim)
+            ]
+        return torch.stack(columns, dim=-1)
+
+    def select(self, index: Tensor) -> None:
+        """Go on with the rows `index` only."""
+        self._seeds = self._seeds[index]
+        self._masked = {kind: count[index] for kind, count in self._masked.items()}
+
+    def counts(self) -> dict[str, Tensor]:
+        """Evaluations so far by kind, each ``(B,)``."""
+        return {kind: count + self._common[kind] for kind, count in self._masked.items()}
+
+    def cost(self) -> int | Tensor:
+        """Calls so far: a value, with or without its gradient, or a Hessian-vector product counts one."""
+        if self._any_masked:
+            counts = self.counts()
+            return torch.maximum(counts["value"], counts["gradient"]) + counts["hvp"]
+        return max(self._common["value"], self._common["gradient"]) + self._common["hvp"]
+
+    def _count(self, kind: str, cost: int, mask: Tensor | None) -> None:
+        if mask is None:
+            self._common[kind] += cost
+        else:
+            self._any_masked = True
+            self._masked[kind] = self._masked[kind] + cost * mask
+
+    def _measure(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        if self.problem.value_and_gradient is not None:
+            return self.problem.value_and_gradient(q)
+        with torch.enable_grad():
+            q = q.detach().requires_grad_()
+            value = self.problem.value(q)
+            if value.shape != q.shape[:1]:
+                raise BadValue(
+                    f"{self.problem.name}: the objective must map positions (..., D) to values (...); "
+                    f"for {tuple(q.shape)} it returned {tuple(value.shape)}"
+                )
+            if not value.requires_grad:
+                raise BadValue(
+                    f"{self.problem.name}: autograd cannot see through the objective; write it in torch operations, "
+                    "or wrap a NumPy function with flowopt.from_numpy"
+                )
+            (grad,) = torch.autograd.grad(value.sum(), q, materialize_grads=True)
+        return value.detach(), grad
+
+    def _graph(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.problem.differentiable_twice:
+            raise BadValue(
+                f"{self.problem.name} has no Hessian-vector products (it is not a torch function); "
+                "use a method that needs gradients only"
+            )
+        q = q.detach().requires_grad_()
+        (grad,) = torch.autograd.grad(self.problem.value(q).sum(), q, create_graph=True, materialize_grads=True)
+        return q, grad

@@ -1,0 +1,94 @@
+"""Row-wise helpers: everything that acts on a whole batch while keeping its rows apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowopt.state import Evaluation, Rate, State
+
+
+def column(scalar: Tensor | float) -> Tensor | float:
+    """A number per row, ``(B,)``, shaped ``(B, 1)`` so that it multiplies vectors ``(B, D)``."""
+    return scalar.unsqueeze(-1) if isinstance(scalar, Tensor) and scalar.ndim == 1 else scalar
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner product of each row, ``(B,)``."""
+    return (a * b).sum(-1)
+
+
+def norm(a: Tensor) -> Tensor:
+    """Euclidean norm of each row, ``(B,)``."""
+    return dot(a, a).sqrt()
+
+
+def max_norm(leaves: Rate) -> Tensor:
+    """Largest absolute coordinate over all leaves of each row, ``(B,)``."""
+    norms = [leaf.abs().amax(-1) for leaf in leaves.values()]
+    return norms[0] if len(norms) == 1 else torch.stack(norms).amax(0)
+
+
+def advance(state: State, rate: Rate, h: Tensor | float) -> State:
+    """``state + h * rate`` on the leaves that the rate moves; the others stay.
+
+    `addcmul` rounds exactly as `torch.add(..., alpha=h)`, so Euler steps equal torch.optim.SGD bit for bit.
+    """
+    step = column(h)
+    if not isinstance(step, Tensor):
+        return state | {name: torch.add(state[name], slope, alpha=step) for name, slope in rate.items()}
+    return state | {name: torch.addcmul(state[name], slope, step) for name, slope in rate.items()}
+
+
+def evaluation(value: Tensor, grad: Tensor) -> Evaluation:
+    """An Evaluation from its two measurements."""
+    return Evaluation(value, grad, dot(grad, grad))
+
+
+def finite(measured: Evaluation) -> Tensor:
+    """Rows, ``(B,)`` bool, whose value and gradient are finite numbers (|grad|^2 must not overflow either)."""
+    total = measured.value + measured.square
+    return (total - total) == 0
+
+
+Pick = Callable[[Any, Any], Any]
+
+
+def picker(take: Tensor) -> Pick:
+    """A function ``pick(new, old)``: rows of `new` where `take`, rows of `old` elsewhere, through any record of tensors.
+
+    Where every row takes the new value (the usual case) nothing is copied; under torch.compile, and on an
+    accelerator, where asking would wait for the device, the selection is always made row by row.
+    """
+    if take.device.type == "cpu" and not torch.compiler.is_compiling() and bool(take.all()):
+        return lambda new, old: new
+
+    def pick(new: Any, old: Any) -> Any:
+        if new is old:
+            return new
+        if isinstance(new, Tensor):
+            return torch.where(take.unsqueeze(-1) if new.ndim == 2 else take, new, old)
+        if isinstance(new, dict):
+            return {name: pick(leaf, old[name]) for name, leaf in new.items()}
+        if isinstance(new, tuple):
+            leaves = [pick(a, b) for a, b in zip(new, old, strict=True)]
+            return type(new)(*leaves) if hasattr(new, "_fields") else tuple(leaves)
+        return new
+
+    return pick
+
+
+def select(record: Any, index: Tensor) -> Any:
+    """The rows `index` of any record of tensors (None and plain values pass through)."""
+    if isinstance(record, Tensor):
+        # index_select would make the copy row-major; the layout of a batch is the driver's choice
+        return record[index] if record.ndim < 2 else record.mT[..., index].mT
+    if isinstance(record, dict):
+        return {name: select(leaf, index) for name, leaf in record.items()}
+    if isinstance(record, tuple):
+        leaves = [select(leaf, index) for leaf in record]
+        return type(record)(*leaves) if hasattr(record, "_fields") else tuple(leaves)
+    return record

@@ -1,0 +1,259 @@
+"""The driver for functions: run a method from one start or ten thousand, and record why it moved as it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowopt import rows
+from flowopt.baselines import as_baseline
+from flowopt.errors import BadValue, check_range
+from flowopt.interruption import interruption
+from flowopt.kernel import Method, Report, begin, tell
+from flowopt.objective import Objective
+from flowopt.papers import as_method
+from flowopt.problems.own import as_problem
+from flowopt.problems.problem import Problem
+from flowopt.progress import progress_bar
+from flowopt.record import Recorder
+from flowopt.state import Status
+from flowopt.stopping import Stopping, explain
+from flowopt.trajectory import Trajectory
+
+NARROW = 4
+"""Up to this many coordinates a batch is stored coordinate by coordinate: sums over D are then sums of few long
+vectors, many times faster, and torch adds up to four numbers in the same order in either layout."""
+
+
+class Progress(NamedTuple):
+    """What a callback is shown after each attempted step: the rows still running."""
+
+    attempt: int
+    rows: Tensor
+    """Their numbers, ``(A,)``."""
+    x: Tensor
+    f: Tensor
+    grad_norm: Tensor
+    h: Tensor
+    t: Tensor
+
+
+Callback = Callable[[Progress], object]
+
+
+def minimize(
+    problem: str | Problem | Callable[[Tensor], Tensor],
+    x0: Any = None,
+    method: Any = "ecco",
+    max_steps: int = 1000,
+    gtol: float = 1e-6,
+    ftol: float | None = None,
+    t_end: float | None = None,
+    record_every: int = 1,
+    seed: int = 0,
+    callback: Callback | None = None,
+    progress: bool = False,
+    *,
+    f_target: float | None = None,
+    h_min: float = 1e-30,
+    dtype: torch.dtype | None = None,
+    **overrides: Any,
+) -> Trajectory:
+    """Minimise a function from one start ``(D,)`` or many ``(B, D)``, and record the trajectory.
+
+    problem     a name of the library, a Problem, or a torch function of ``(..., D)``.
+    x0          starting point(s); the problem's standard start if None. float32 input runs in float32.
+    method      a name (`flowopt.list_methods()`), a Method, a torch.optim.Optimizer class or a factory of instances,
+                ``"torch:Adam"``, or ``"scipy:BFGS"``. `overrides` are its parameters: ``eta=0.1``, ``lr=1e-2``.
+    max_steps   attempted steps, rejected ones included.
+    gtol        a row has converged when ``|grad f| <= gtol``; 0 turns the test off unless the gradient is exactly 0.
+    ftol        ... or when ``f - minimum <= ftol``; needs a problem with a known minimum.
+    f_target    ... or when ``f <= f_target``.
+    t_end       stop at this time exactly; the last step is shortened.
+    record_every   keep every n-th step (the start and the end are always kept); 0 keeps just those two.
+    seed        row i draws its random numbers from seed + i, so a row can be run again alone.
+    callback    called after each attempt with a `Progress`; a true result stops the run.
+    h_min       a row stops with 'step too small' when its step falls below this.
+
+    Rows stop on their own and never touch each other. Ctrl-C returns what was done so far, status 'interrupted'.
+    Raises BadValue, UnknownName or IncompatibleParts, before any work is done.
+    """
+    problem = as_problem(problem)
+    q = as_starts(problem, x0, dtype)
+    _check(problem, max_steps, gtol, ftol, t_end, record_every, h_min)
+    if ftol is not None:
+        assert problem.minimum is not None
+        f_target = max(problem.minimum + ftol, f_target if f_target is not None else -np.inf)
+    baseline = as_baseline(method, overrides)
+    if baseline is not None:
+        return baseline.run(problem, q, max_steps, gtol, f_target, t_end, record_every, seed, callback, progress)
+    chosen = as_method(method, overrides)
+    if chosen.needs_hvp and not problem.differentiable_twice:
+        raise BadValue(
+            f"{chosen.name} needs Hessian-vector products, which {problem.name} does not have (it is not a torch "
+            "function); use a method that needs gradients only"
+        )
+    huge = torch.finfo(q.dtype).max ** 0.75
+    stopping = Stopping(gtol, f_target, t_end, h_min, huge)
+    with torch.no_grad(), progress_bar(progress, f"{chosen.name} on {problem.name}", max_steps) as bar:
+        run = _Run(chosen, problem, q, seed, stopping, Recorder(*q.shape, record_every))
+        run.go(max_steps, callback, bar)
+    return run.recorder.trajectory(
+        {
+            "problem": problem.name,
+            "method": chosen.name,
+            "parts": {part.name: part.parameters for part in chosen.parts},
+            "reading": chosen.reading,
+            "seed": seed,
+            "dtype": str(q.dtype).removeprefix("torch."),
+        }
+    )
+
+
+def as_starts(problem: Problem, x0: Any, dtype: torch.dtype | None) -> Tensor:
+    """Starting points as a batch ``(B, D)`` of their own memory.
+
+    Raises BadValue for a wrong shape, numbers that are not finite, or a problem without a standard start.
+    """
+    if x0 is None:
+        if problem.start is None:
+            raise BadValue(f"{problem.name} has no standard start; give x0")
+        x0 = problem.start
+    if not isinstance(x0, Tensor):
+        try:
+            array = np.asarray(x0)
+            x0 = torch.as_tensor(array if array.dtype == np.float32 else array.astype(np.float64))
+        except (TypeError, ValueError) as error:
+            raise BadValue(f"x0 must be numbers of shape (D,) or (B, D): {error}") from error
+    dtype = dtype or (x0.dtype if x0.is_floating_point() else torch.float64)
+    q = x0.detach().to(dtype, copy=True)
+    if q.ndim == 1:
+        q = q.unsqueeze(0)
+    if q.ndim != 2 or q.numel() == 0:
+        raise BadValue(f"x0 must have shape (D,) or (B, D) with at least one number, not {tuple(x0.shape)}")
+    problem.check_dim(q.shape[1])
+    if not bool(torch.isfinite(q).all()):
+        row, column = (~torch.isfinite(q)).nonzero()[0].tolist()
+        raise BadValue(f"x0 must be finite, but x0[{row}, {column}] = {q[row, column].item()}")
+    return q.mT.contiguous().mT if q.shape[1] <= NARROW else q.contiguous()
+
+
+def _check(
+    problem: Problem, max_steps: int, gtol: float, ftol: float | None, t_end: float | None, every: int, h_min: float
+) -> None:
+    for name, number in (("max_steps", max_steps), ("record_every", every)):
+        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 0:
+            raise BadValue(f"minimize: {name} = {number!r} must be a whole number >= 0")
+    check_range("minimize", "gtol", gtol, 0.0)
+    check_range("minimize", "h_min", h_min, 0.0)
+    if t_end is not None:
+        check_range("minimize", "t_end", t_end, 0.0, open_low=True)
+    if ftol is not None:
+        check_range("minimize", "ftol", ftol, 0.0)
+        if problem.minimum is None:
+            raise BadValue(f"ftol needs a known minimum, which {problem.name} does not have; use f_target or gtol")
+
+
+class _Run:
+    """One run: the rows that are still going, and the records of all."""
+
+    def __init__(
+        self, method: Method, problem: Problem, q: Tensor, seed: int, stopping: Stopping, recorder: Recorder
+    ) -> None:
+        seeds = seed + torch.arange(q.shape[0])
+        self.method, self.stopping, self.recorder = method, stopping, recorder
+        self.objective = Objective(problem, seeds)
+        self.attempt = 0
+        self.tried, self.trial = self.objective(q), q
+        self.carry = begin(method, q, self.tried, seeds, self.objective, stopping.t_end)
+        nothing = torch.full_like(self.carry.t, torch.nan)
+        start = self.carry.point
+        self.report = Report(self.carry.alive, nothing, None, method.system.energy(start.state, start.evaluation))
+        self.best = start.evaluation.value
+
+    def go(self, max_steps: int, callback: Callback | None, bar: Callable[[int], None]) -> None:
+        """Step until every row has stopped. A first Ctrl-C ends the run between two steps."""
+        with interruption() as interrupted:
+            self._record()
+            while True:
+                go = self.stopping.go_on(self.method, self.carry)
+                if self.attempt >= max_steps:
+                    go = torch.zeros_like(go)
+                if not bool(go.all()):
+                    self._stop(~go)
+                    if not len(self.recorder.active):
+                        return
+                try:
+                    if callback is not None and callback(self._progress()):
+                        return self._interrupt("stopped by the callback")
+                    if interrupted():
+                        return self._interrupt("interrupted")
+                    self._step()
+                except KeyboardInterrupt:  # raised inside the objective, or by a second Ctrl-C
+                    return self._interrupt("interrupted")
+                self._record()
+                bar(self.attempt)
+
+    def _step(self) -> None:
+        trial = self.carry.trial["q"]
+        tried = self.objective(trial)
+        carry, report = tell(self.method, self.carry, tried, self.objective, self.stopping.t_end)
+        self.trial, self.tried, self.carry, self.report = trial, tried, carry, report
+        self.best = torch.fmin(self.best, carry.point.evaluation.value)
+        self.attempt += 1
+
+    def _record(self) -> None:
+        if self.recorder.wants(self.attempt):
+            self.recorder.add(self.attempt, self._entry())
+
+    def _entry(self) -> tuple[Any, ...]:
+        point, report = self.carry.point, self.report
+        value, _, square = point.evaluation
+        return (
+            point.state["q"],
+            value,
+            square.sqrt(),
+            report.h,
+            self.carry.t,
+            report.error,
+            report.energy,
+            report.taken,
+            self.objective.cost(),
+        )
+
+    def _progress(self) -> Progress:
+        value, _, square = self.carry.point.evaluation
+        position = self.carry.point.state["q"]
+        return Progress(
+            self.attempt, self.recorder.active, position, value, square.sqrt(), self.carry.h, self.carry.t
+        )
+
+    def _stop(self, stopped: Tensor) -> None:
+        """Rows ``(A,)`` bool retire; the others go on as a smaller batch."""
+        code = self.stopping.classify(self.method, self.carry, self.tried)
+        gone = stopped.nonzero().squeeze(-1)
+        carry, report, tried, trial = (
+            rows.select(record, gone) for record in (self.carry, self.report, self.tried, self.trial)
+        )
+        self._retire(stopped, code[gone], explain(code[gone], carry, report, tried, trial, self.attempt))
+        kept = (~stopped).nonzero().squeeze(-1)
+        self.method = self.method.select(kept)
+        self.objective.select(kept)
+        self.carry, self.report, self.tried, self.trial, self.best = (
+            rows.select(record, kept) for record in (self.carry, self.report, self.tried, self.trial, self.best)
+        )
+
+    def _interrupt(self, why: str) -> None:
+        everyone = torch.ones_like(self.carry.alive)
+        code = torch.full((len(everyone),), int(Status.INTERRUPTED), dtype=torch.int8)
+        self._retire(everyone, code, [f"{why} after {self.attempt} steps; this is what was done"] * len(code))
+
+    def _retire(self, stopped: Tensor, code: Tensor, messages: list[str]) -> None:
+        counts = self.objective.counts() | {"best_f": self.best}
+        self.recorder.retire(stopped, self.attempt, code, messages, self._entry(), counts)
+
+

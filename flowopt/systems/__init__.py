@@ -1,0 +1,1 @@
+"""Dynamical systems, one a file; the registry finds them."""

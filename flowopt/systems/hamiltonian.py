@@ -1,0 +1,129 @@
+"""The separable Hamiltonian of ECDSep: energy-conserving descent."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from flowopt import rows
+from flowopt.errors import BadValue, check_choice, check_positive, check_range
+from flowopt.parts import Number, System, full, times
+from flowopt.state import Evaluation, Measure, Rate, State, Status
+
+V_FLOOR = 1e-40
+"""The paper's eps2: the run ends, or F0 is tuned, where V is no longer above it."""
+
+
+def along(grad: Tensor, square: Tensor) -> Tensor:
+    """Unit vectors along the gradient; zero where the gradient is zero."""
+    return grad / torch.where(square > 0, square, 1.0).sqrt().unsqueeze(-1)
+
+
+def ended(v: Tensor, base: Tensor) -> Tensor:
+    """Status codes of an energy-conserving system: V at its floor is convergence, a base below zero is 'below F0'."""
+    done = torch.where(base < 0, Status.BELOW_F0, Status.CONVERGED)
+    return torch.where(v > V_FLOOR, Status.RUNNING, done)
+
+
+@dataclass(frozen=True)
+class SeparableHamiltonian(System):
+    """ECDSep: H = log(|p|^2 + s) + eta log(F - F0). Conserved energy: E = (|p|^2 + s) V with V = (F - F0)^eta.
+
+    q' = 2 p / (|p|^2 + s), p' = -eta grad F / (F - F0) (De Luca, Gatti, Silverstein, eq 11). Weight decay w is L2:
+    F becomes F + w/2 |q|^2 (eq 15). At the start p = -sqrt(delta_energy) grad F / |grad F|: minus, as in Algorithm 1
+    and the authors' code, where section 3.1 prints plus. s = 0 forces delta_energy = 1.
+
+    A row ends 'converged' when V <= 1e-40 (eps2) and 'below F0' when F < F0 leaves V undefined or negative.
+    With `tune_F0` (Algorithm 2; eta an odd integer) F0 is lowered by 5 |V| instead and the position stays for that
+    step. The authors' code leaves the shift out of the force; here F0 is one number everywhere, as in Algorithm 2.
+
+    Raises BadValue for eta <= 0, delta_energy < 0, weight_decay < 0, or tune_F0 with an eta that is not odd.
+    """
+
+    eta: Number = 1.0
+    F0: Number = 0.0
+    s: Literal[0, 1] = 1
+    delta_energy: Number = 0.0
+    weight_decay: Number = 0.0
+    tune_F0: bool = False
+
+    name = "separable_hamiltonian"
+    source = "ECDSep eq 11, Algorithms 1 and 2"
+    provides = frozenset({"kick_drift", "separable", "hamiltonian", "momentum", "energy_shell", "smooth_rate"})
+
+    def __post_init__(self) -> None:
+        check_positive(self.name, eta=self.eta)
+        check_range(self.name, "delta_energy", self.delta_energy, 0.0)
+        check_range(self.name, "weight_decay", self.weight_decay, 0.0)
+        check_range(self.name, "F0", self.F0)
+        check_choice(self.name, "s", self.s, (0, 1))
+        if self.tune_F0 and not bool(torch.as_tensor(self.eta % 2 == 1).all()):
+            raise BadValue(f"{self.name}: tune_F0 needs eta to be an odd integer (Algorithm 2), not {self.eta!r}")
+
+    def start(self, q: Tensor, evaluation: Evaluation, measure: Measure | None) -> State:
+        delta = full(q, 1.0 if self.s == 0 else self.delta_energy)
+        state = {"q": q, "p": -along(evaluation.grad, evaluation.square) * delta.sqrt().unsqueeze(-1)}
+        if self.tune_F0:
+            state |= {"F0": full(q, self.F0), "hold": torch.zeros_like(evaluation.value, dtype=torch.bool)}
+        return state | {"E": self.potential(state, evaluation) * (self.s + delta)}
+
+    def base(self, state: State, evaluation: Evaluation) -> Tensor:
+        """b = F + w/2 |q|^2 - F0, ``(B,)``."""
+        decayed = self._has_decay
+        value = evaluation.value + 0.5 * self.weight_decay * rows.dot(state["q"], state["q"]) if decayed else evaluation.value
+        return value - state.get("F0", self.F0)
+
+    def potential(self, state: State, evaluation: Evaluation) -> Tensor:
+        """V = b ** eta, ``(B,)``."""
+        return self.base(state, evaluation) ** self.eta
+
+    def observe(self, state: State, evaluation: Evaluation, h: Tensor, measure: Measure | None) -> State:
+        if not self.tune_F0:
+            return state
+        v = self.potential(state, evaluation)
+        hold = v < V_FLOOR
+        return state | {"F0": torch.where(hold, state["F0"] + 5 * v, state["F0"]), "hold": hold}
+
+    def rate(self, state: State, evaluation: Evaluation, measure: Measure | None) -> Rate:
+        p = state["p"]
+        return {
+            "q": 2 * p / (rows.dot(p, p) + self.s).unsqueeze(-1),
+            "p": self._force(state, evaluation),
+        }
+
+    def kick(self, state: State, evaluation: Evaluation, h: Tensor) -> State:
+        return self._unless_held(rows.advance(state, {"p": self._force(state, evaluation)}, h), state)
+
+    def drift(self, state: State, evaluation: Evaluation, h: Tensor) -> State:
+        p = state["p"]
+        return self._unless_held(rows.advance(state, {"q": p}, 2 * h / (rows.dot(p, p) + self.s)), state)
+
+    def energy(self, state: State, evaluation: Evaluation) -> Tensor:
+        p = state["p"]
+        return self.potential(state, evaluation) * (rows.dot(p, p) + self.s)
+
+    def shell(self, state: State, evaluation: Evaluation) -> Tensor:
+        """The |p|^2 that the conserved energy asks for at q: E/V - s, ``(B,)``; NaN on rows that F0 tuning holds."""
+        square = state["E"] / self.potential(state, evaluation) - self.s
+        return torch.where(state["hold"], torch.nan, square) if self.tune_F0 else square
+
+    def outcome(self, state: State, evaluation: Evaluation) -> Tensor | None:
+        base = self.base(state, evaluation)
+        if self.tune_F0:  # a V below the floor is tuned away, except where it is 0 and tuning it changes nothing
+            return torch.where(base == 0, Status.CONVERGED, Status.RUNNING)
+        return ended(base**self.eta, base)
+
+    @property
+    def _has_decay(self) -> bool:
+        return isinstance(self.weight_decay, Tensor) or self.weight_decay != 0
+
+    def _force(self, state: State, evaluation: Evaluation) -> Tensor:
+        grad = evaluation.grad + times(self.weight_decay, state["q"]) if self._has_decay else evaluation.grad
+        return -grad * (self.eta / self.base(state, evaluation)).unsqueeze(-1)
+
+    def _unless_held(self, moved: State, state: State) -> State:
+        if not self.tune_F0:
+            return moved
+        hold = state["hold"].unsqueeze(-1)
+        return moved | {name: torch.where(hold, state[name], moved[name]) for name in ("q", "p")}

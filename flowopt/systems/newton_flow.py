@@ -1,0 +1,51 @@
+"""Newton's flow: the Hessian's inverse applied to the gradient flow."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flowopt.errors import BadValue, check_range
+from flowopt.parts import Number, System
+from flowopt.state import Evaluation, Measure, Rate, State
+
+D_MAX = 200
+
+
+@dataclass(frozen=True)
+class NewtonFlow(System):
+    """Newton's flow: q' = -(H + damping I)^-1 grad f. Lyapunov function: |grad f|^2 / 2.
+
+    Undamped the gradient obeys d/dt grad f = -grad f, so it shrinks as exp(-t) along a fixed direction, towards any
+    critical point, saddles included. Dense solve, D Hessian-vector products a rate: for D <= 200. A row whose matrix
+    is singular gets NaN and stops as 'nonfinite'. Raises BadValue for damping < 0 or D > 200.
+    """
+
+    damping: Number = 0.0
+
+    name = "newton_flow"
+    source = "Branin 1972; Smale 1976"
+    provides = frozenset()
+
+    @property
+    def needs_hvp(self) -> bool:
+        return True
+
+    def __post_init__(self) -> None:
+        check_range(self.name, "damping", self.damping, 0.0)
+
+    def start(self, q: Tensor, evaluation: Evaluation, measure: Measure | None) -> State:
+        if q.shape[-1] > D_MAX:
+            raise BadValue(f"{self.name} solves with the dense Hessian: D = {q.shape[-1]} is above {D_MAX}")
+        return {"q": q}
+
+    def rate(self, state: State, evaluation: Evaluation, measure: Measure | None) -> Rate:
+        assert measure is not None, "the driver gives a measure to systems that need Hessian-vector products"
+        hessian = measure.hessian(state["q"])
+        damping = torch.as_tensor(self.damping).to(hessian).reshape(-1, 1, 1)
+        matrix = hessian + damping * torch.eye(hessian.shape[-1], dtype=hessian.dtype, device=hessian.device)
+        solution, info = torch.linalg.solve_ex(matrix, evaluation.grad.unsqueeze(-1))
+        return {"q": torch.where((info == 0).unsqueeze(-1), -solution.squeeze(-1), torch.nan)}
+
+    def energy(self, state: State, evaluation: Evaluation) -> Tensor:
+        return 0.5 * evaluation.square

@@ -1,0 +1,205 @@
+"""What a run leaves behind: every step of every row, and why each row stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowopt.errors import BadValue
+from flowopt.state import Status
+
+FORMAT = 1
+"""Version of the file format."""
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Trajectory:
+    """T records of B rows in D dimensions; record 0 is the start.
+
+    A record shows the point a row stood at after an attempted step, and the attempt itself: its step size h, its
+    estimated error, whether it was accepted (if not, the point is the old one). After a row has stopped its point is
+    repeated, with h and error NaN and `accepted` False.
+    """
+
+    x: Array
+    """Position, ``(T, B, D)``."""
+    f: Array
+    """Objective, ``(T, B)``."""
+    grad_norm: Array
+    """``|grad f|``, ``(T, B)``."""
+    h: Array
+    """Step size of the attempt, ``(T, B)``, in the system's time; NaN at the start."""
+    t: Array
+    """Time, ``(T, B)``: the sum of the accepted steps."""
+    error: Array
+    """Maximum norm of the estimated local error of the attempt, ``(T, B)``; NaN where the scheme has no estimate."""
+    energy: Array
+    """Energy or Lyapunov function on arrival, before any projection, ``(T, B)``; NaN where a method has none."""
+    accepted: Array
+    """Whether the attempt was accepted, ``(T, B)`` bool."""
+    cost: Array
+    """Evaluations paid so far, ``(T, B)``: a value (with or without gradient) or a Hessian-vector product is one."""
+    attempt: Array
+    """Number of the attempt that each record shows, ``(T,)``."""
+    status: Array
+    """Status code per row, ``(B,)``: see `Status`."""
+    message: list[str]
+    """Why each row stopped, in words."""
+    steps: Array
+    """Attempted steps per row, ``(B,)``, rejected ones included."""
+    evaluations: dict[str, Array]
+    """Evaluations per row, ``(B,)`` each: ``gradient``, ``value``, ``hvp``."""
+    best_f: Array
+    """Lowest f that the row was accepted at, ``(B,)``, over all steps and not only the recorded ones."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """Problem, method, its parameters, the reading it follows, seed."""
+    dense: Callable[[Any], Array] | None = field(default=None, repr=False, compare=False)
+    """Dense output of a reference solution, t -> ``(len(t), B, D)``; not saved."""
+
+    @property
+    def rows(self) -> int:
+        """B."""
+        return int(self.x.shape[1])
+
+    @property
+    def final_x(self) -> Array:
+        """Last position, ``(B, D)``."""
+        return self.x[-1]
+
+    @property
+    def final_f(self) -> Array:
+        """Last objective, ``(B,)``."""
+        return self.f[-1]
+
+    @property
+    def running(self) -> Array:
+        """Records in which the row was still moving (or had just stopped), ``(T, B)`` bool."""
+        return np.asarray(self.attempt[:, None] <= self.steps[None, :])
+
+    @property
+    def converged(self) -> Array:
+        """Rows that converged, ``(B,)`` bool."""
+        return np.asarray(self.status == Status.CONVERGED)
+
+    @property
+    def rejected(self) -> Array:
+        """Recorded attempts that were rejected, per row, ``(B,)``."""
+        return np.asarray((self.running & ~self.accepted).sum(0))
+
+    def row(self, index: int) -> Trajectory:
+        """One row, as a Trajectory of its own, cut off where it stopped."""
+        if not -self.rows <= index < self.rows:
+            raise BadValue(f"row {index} does not exist: the trajectory has {self.rows} rows")
+        keep = self.running[:, index].copy()
+        if not keep[-1]:  # the record after the stop holds the final point if the stop fell between two records
+            keep[np.argmin(keep)] |= self.attempt[np.flatnonzero(keep)[-1]] < self.steps[index]
+        pick = [index % self.rows]
+        data = {name: getattr(self, name)[keep][:, pick] for name in _PER_RECORD}
+        return Trajectory(
+            **data,
+            attempt=self.attempt[keep],
+            status=self.status[pick],
+            message=[self.message[index]],
+            steps=self.steps[pick],
+            evaluations={kind: count[pick] for kind, count in self.evaluations.items()},
+            best_f=self.best_f[pick],
+            about=self.about,
+        )
+
+    def summary(self) -> str:
+        """A few lines in words: method, problem, and how the rows ended."""
+        lines = [f"{self.about.get('method', '?')} on {self.about.get('problem', '?')}: {self.rows} row(s)"]
+        for code in np.unique(self.status):
+            of_it = np.flatnonzero(self.status == code)
+            lines.append(
+                f"  {Status(int(code)).words}: {len(of_it)} row(s), median f {np.median(self.final_f[of_it]):.6g}, "
+                f"median steps {np.median(self.steps[of_it]):g}; e.g. {self.message[of_it[0]]}"
+            )
+        return "\n".join(lines)
+
+    def plot(self, problem: Any = None, path: str | Path | None = None) -> Any:
+        """Panels of f, gradient norm, step size, error and energy, and for D = 2 the path over contours; a Figure."""
+        from flowopt import plots  # matplotlib is imported only when a picture is wanted
+
+        return plots.trajectory(self, problem=problem, path=path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain Python lists and numbers, ready for json (NaN and infinities become None)."""
+        result: dict[str, Any] = {name: _plain(getattr(self, name)) for name in (*_PER_RECORD, *_PER_ROW, "attempt")}
+        result["status"] = [Status(int(code)).words for code in self.status]
+        return result | {
+            "message": list(self.message),
+            "evaluations": {kind: _plain(count) for kind, count in self.evaluations.items()},
+            "about": _plain(self.about),
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything to an .npz file, atomically: a file of that name is replaced only by a whole new one."""
+        target = Path(path)
+        if target.suffix != ".npz":
+            target = target.with_name(target.name + ".npz")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {name: getattr(self, name) for name in (*_PER_RECORD, *_PER_ROW, "attempt", "status")}
+        arrays |= {f"evaluations_{kind}": count for kind, count in self.evaluations.items()}
+        text = json.dumps({"format": FORMAT, "message": self.message, "about": _plain(self.about)})
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez_compressed(file, text=np.array(text), **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return target
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote. Raises BadValue if the file is not one of ours, or cut short."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                text = json.loads(str(file["text"]))
+                if text["format"] != FORMAT:
+                    raise BadValue(f"{path} has file format {text['format']}; this version reads {FORMAT}")
+                arrays = {name: file[name] for name in (*_PER_RECORD, *_PER_ROW, "attempt", "status")}
+                prefix = "evaluations_"
+                kinds = {name.removeprefix(prefix): file[name] for name in file.files if name.startswith(prefix)}
+        except FileNotFoundError:
+            raise
+        except BadValue:
+            raise
+        except Exception as error:
+            raise BadValue(f"{path} is not a trajectory that flowopt saved, or it is damaged: {error}") from error
+        return cls(**arrays, message=text["message"], evaluations=kinds, about=text["about"])
+
+
+_PER_RECORD = ("x", "f", "grad_norm", "h", "t", "error", "energy", "accepted", "cost")
+_PER_ROW = ("steps", "best_f")
+
+
+def _plain(value: Any) -> Any:
+    """Arrays, tensors and numbers as json can hold them."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    return repr(value)
+
+

@@ -1,0 +1,1 @@
+"""Transforms of an accepted state, one a file; the registry finds them."""
