@@ -36,7 +36,7 @@ class BadValue(FlowoptError):
 def check_range(
     owner: str, name: str, value: Any, low: float = -torch.inf, high: float = torch.inf, *, open_low: bool = False
 ) -> None:
-    """Raise BadValue unless ``low <= value <= high`` (``low < value`` if `open_low`); a Tensor is checked row by row."""
+    """Raise BadValue unless ``low <= value <= high`` (``low < value`` if `open_low`), in every row of a Tensor."""
     numbers = value if isinstance(value, Tensor) else _number(owner, name, value)
     inside = (numbers > low if open_low else numbers >= low) & (numbers <= high)
     if not bool(inside.all() if isinstance(inside, Tensor) else inside):

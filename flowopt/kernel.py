@@ -183,7 +183,9 @@ def tell(
     # commit, or roll back bit for bit
     pick = rows.picker(take)
     state, settled = _settle(method, state, evaluation, carry.settled)
-    point = Point(*pick((state, evaluation, rate), (carry.point.state, carry.point.evaluation, carry.point.rate)))
+    if rate is not None and method.transforms:
+        rate = system.rate(state, evaluation, measure)
+    point = pick(Point(state, evaluation, rate), carry.point)
     memory = pick(verdict.memory, carry.memory)
     t = pick(carry.t + h, carry.t)
     settled = pick(settled, carry.settled)

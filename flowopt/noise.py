@@ -45,7 +45,7 @@ def normal(seeds: Tensor, counter: Tensor, dim: int) -> Tensor:
 
 
 def position_counter(q: Tensor) -> Tensor:
-    """A counter ``(B,)`` that is a hash of the position's bits: the same point sees the same noise, any other another."""
+    """A counter ``(B,)``, a hash of the position's bits: the same point sees the same noise, any other another."""
     total = torch.zeros(q.shape[0], dtype=torch.int64, device=q.device)
     for coordinate in q.to(torch.float64).contiguous().view(torch.int64).unbind(-1):
         total = scramble(total + coordinate + GOLDEN)

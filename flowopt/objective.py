@@ -30,11 +30,21 @@ class Objective:
         """Value and gradient at q."""
         self._count("gradient", 1, rows)
         self._count("value", 1 + self.problem.calls_per_difference * q.shape[-1], rows)
-        value, grad = self._measure(q)
-        if self.problem.noise:
-            noise = normal(self._seeds, position_counter(q), q.shape[-1])
-            grad = torch.add(grad, noise.to(grad), alpha=self.problem.noise)
-        return evaluation(value, grad)
+        return self._evaluate(q, self._seeds)
+
+    def of_row(self, index: int, q: Tensor) -> Evaluation:
+        """Value and gradient of row `index` alone, at q ``(1, D)``; only that row pays."""
+        payer = torch.zeros_like(self._seeds)
+        payer[index] = 1
+        self._count("gradient", 1, payer)
+        self._count("value", 1 + self.problem.calls_per_difference * q.shape[-1], payer)
+        return self._evaluate(q, self._seeds[index : index + 1])
+
+    def value(self, q: Tensor) -> Tensor:
+        """Value alone at q, ``(B,)``, for those who need no gradient."""
+        self._count("value", 1, None)
+        with torch.no_grad():
+            return self.problem.value(q)
 
     def hvp(self, q: Tensor, vector: Tensor, rows: Tensor | None = None) -> Tensor:
         """Hessian at q times vector, ``(B, D)``. Raises BadValue if the problem cannot be differentiated twice."""
@@ -44,10 +54,10 @@ class Objective:
             (product,) = torch.autograd.grad((grad * vector.detach()).sum(), q, materialize_grads=True)
         return product
 
-    def hessian(self, q: Tensor) -> Tensor:
+    def hessian(self, q: Tensor, rows: Tensor | None = None) -> Tensor:
         """Dense Hessian ``(B, D, D)``, at the price of D Hessian-vector products."""
         dim = q.shape[-1]
-        self._count("hvp", dim, None)
+        self._count("hvp", dim, rows)
         with torch.enable_grad():
             q, grad = self._graph(q)
             columns = [
@@ -78,6 +88,13 @@ class Objective:
         else:
             self._any_masked = True
             self._masked[kind] = self._masked[kind] + cost * mask
+
+    def _evaluate(self, q: Tensor, seeds: Tensor) -> Evaluation:
+        value, grad = self._measure(q)
+        if self.problem.noise:
+            noise = normal(seeds, position_counter(q), q.shape[-1])
+            grad = torch.add(grad, noise.to(grad), alpha=self.problem.noise)
+        return evaluation(value, grad)
 
     def _measure(self, q: Tensor) -> tuple[Tensor, Tensor]:
         if self.problem.value_and_gradient is not None:

@@ -5,15 +5,39 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
+from flowopt import citations
+from flowopt.controllers.armijo import Armijo
+from flowopt.controllers.barzilai_borwein import BarzilaiBorwein
 from flowopt.controllers.fixed import Fixed
+from flowopt.controllers.hypergradient import Hypergradient
 from flowopt.controllers.lte import LTE
+from flowopt.controllers.newton_step import NewtonStep
+from flowopt.controllers.orthogonal import OrthogonalGradient
+from flowopt.controllers.pi import PI
+from flowopt.controllers.polyak import Polyak
+from flowopt.controllers.stability_limited_lte import StabilityLimitedLTE
 from flowopt.errors import BadValue, UnknownName
 from flowopt.integrators.euler import ForwardEuler
+from flowopt.integrators.implicit import BackwardEuler
+from flowopt.integrators.lookahead import Lookahead
+from flowopt.integrators.runge_kutta import DormandPrince
+from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
 from flowopt.kernel import Method
+from flowopt.parts import Integrator, Number, Transform
+from flowopt.systems.born_infeld import BornInfeld
 from flowopt.systems.gradient_flow import GradientFlow
+from flowopt.systems.hamiltonian import SeparableHamiltonian
+from flowopt.systems.heavy_ball import HeavyBall
+from flowopt.systems.nesterov_flow import NesterovFlow
+from flowopt.systems.newton_flow import NewtonFlow
 from flowopt.systems.scaled_gradient_flow import ScaledGradientFlow
+from flowopt.transforms.bounces import Bounces
+from flowopt.transforms.energy_projection import EnergyProjection
+from flowopt.transforms.iterate_averaging import IterateAveraging
+from flowopt.transforms.momentum_rotation import MomentumRotation
+from flowopt.transforms.weight_decay import WeightDecay
 
 
 @dataclass(frozen=True)
@@ -22,8 +46,11 @@ class Entry:
 
     build: Callable[..., Method]
     paper: str
+    """Whose method it is, in a few words."""
     citation: str
+    """BibTeX."""
     reading: str
+    """Which reading of the paper the defaults follow."""
 
     @property
     def summary(self) -> str:
@@ -32,17 +59,19 @@ class Entry:
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """Parameters with their defaults; `inspect.Parameter.empty` where one is required."""
+        """Parameters with their defaults."""
         return {name: p.default for name, p in inspect.signature(self.build).parameters.items()}
 
 
 METHODS: dict[str, Entry] = {}
 
+Builder = Callable[..., Method]
 
-def named(paper: str, citation: str = "", reading: str = "") -> Callable[[Callable[..., Method]], Callable[..., Method]]:
+
+def named(paper: str, citation: str, reading: str = "") -> Callable[[Builder], Builder]:
     """Enter a function that builds a Method under the function's name."""
 
-    def enter(build: Callable[..., Method]) -> Callable[..., Method]:
+    def enter(build: Builder) -> Builder:
         METHODS[build.__name__] = Entry(build, paper, citation, reading)
         return build
 
@@ -50,7 +79,7 @@ def named(paper: str, citation: str = "", reading: str = "") -> Callable[[Callab
 
 
 def method(name: str, **parameters: Any) -> Method:
-    """The paper's method with that name; `parameters` replace its documented defaults.
+    """The method with that name; `parameters` replace its documented defaults.
 
     >>> method("gd", lr=1e-3).controller
     Fixed(h=0.001)
@@ -63,9 +92,6 @@ def method(name: str, **parameters: Any) -> Method:
     for parameter in parameters:
         if parameter not in entry.defaults:
             raise UnknownName(f"parameter of {name}", parameter, entry.defaults)
-    missing = [key for key, value in entry.defaults.items() if value is inspect.Parameter.empty and key not in parameters]
-    if missing:
-        raise BadValue(f"{name} needs {', '.join(missing)}: it has no default")
     return replace(entry.build(**parameters), name=name, citation=entry.citation, reading=entry.reading)
 
 
@@ -83,13 +109,263 @@ def as_method(given: str | Method, overrides: dict[str, Any]) -> Method:
     raise BadValue(f"a method is a name, a Method, or a torch.optim.Optimizer class or factory, not {given!r}")
 
 
-@named(paper="")
-def gd(lr: float = 1e-3) -> Method:
-    """Gradient descent: gradient flow by forward Euler with a fixed step, which is torch.optim.SGD(lr)."""
+@named("gradient descent", citations.CAUCHY)
+def gd(lr: Number = 1e-3) -> Method:
+    """Gradient descent: gradient flow by forward Euler with a fixed step, which is torch.optim.SGD(lr).
+
+    The default is half the stability limit 2/1002 of Rosenbrock's minimum.
+    """
     return Method(GradientFlow(), ForwardEuler(), Fixed(lr))
 
 
-@named(paper="ECCO-DNN")
-def ecco(eta=0.1, scaling="gradient_difference", difference="divide", normalise=None, h_max=1.0) -> Method:
-    """ECCO-DNN as published."""
+@named("heavy ball (Polyak), ECDSep eq 13", citations.POLYAK_1964)
+def gdm(lr: Number = 1e-3, beta: Number = 0.9) -> Method:
+    """Gradient descent with momentum: the heavy ball by symplectic Euler, which is torch.optim.SGD(lr, momentum=beta).
+
+    p <- beta p - grad f, q <- q + lr p.
+    """
+    return Method(HeavyBall(mass=lr, friction=1 - beta), SymplecticEuler(), Fixed(lr))
+
+
+@named("Nesterov; Su, Boyd, Candes", citations.NESTEROV)
+def nesterov(lr: Number = 1e-3, r: Number = 3.0) -> Method:
+    """Nesterov's accelerated gradient: Nesterov's flow by look-ahead Euler with h = sqrt(lr).
+
+    With r = 3 the momentum factor is Nesterov's k/(k+3).
+    """
+    return Method(NesterovFlow(r), Lookahead(), Fixed(lr**0.5))
+
+
+@named(
+    "ECCO-DNN",
+    citations.ECCO,
+    "eqs 9 and 10 (the gradient difference is divided by the step; Algorithm 1 multiplies); d_{-1} = 0 at the start",
+)
+def ecco(
+    eta: Number = 0.1,
+    scaling: Literal["identity", "curvature", "gradient_difference"] = "gradient_difference",
+    difference: Literal["divide", "multiply"] = "divide",
+    normalise: Literal["max", "mean"] | None = None,
+    h_max: Number = 1.0,
+) -> Method:
+    """ECCO-DNN as published: scaled gradient flow by forward Euler under truncation-error control.
+
+    It follows the flow but does not settle at a minimum whose curvature is above 2/h_max: see `ecco_stable`.
+    """
     return Method(ScaledGradientFlow(scaling, difference, normalise), ForwardEuler(), LTE(eta, h_max))
+
+
+@named(
+    "ours, after ECCO-DNN",
+    citations.ECCO + citations.MALITSKY_MISHCHENKO,
+    "ours: ECCO's error control with identity scaling and a second bound from the secant curvature",
+)
+def ecco_stable(eta: Number = 0.1, safety: Number = 0.5, h_max: Number = 1.0) -> Method:
+    """Gradient flow by forward Euler under truncation-error control inside the stability limit (ours)."""
+    return Method(GradientFlow(), ForwardEuler(), StabilityLimitedLTE(eta, h_max, safety))
+
+
+def _ecdsep(
+    scheme: Integrator,
+    dt: Number,
+    nu: Number,
+    conserve_energy: bool,
+    **system: Any,
+) -> Method:
+    transforms: tuple[Transform, ...] = (MomentumRotation(nu),) if _nonzero(nu) else ()
+    if conserve_energy:  # after the rotation of the last step and before the next kick
+        transforms += (EnergyProjection(),)
+    return Method(SeparableHamiltonian(**system), scheme, Fixed(dt), transforms)
+
+
+@named(
+    "ECDSep",
+    citations.ECDSEP,
+    "Algorithm 1: p starts along -grad F (section 3.1 prints plus), the energy is restored before the kick (section "
+    "3.3 says after); with tune_F0, Algorithm 2, the shift is part of the force (it is not in the authors' code)",
+)
+def ecdsep(
+    eta: Number = 1.0,
+    dt: Number = 0.4,
+    nu: Number = 1e-5,
+    F0: Number = 0.0,
+    delta_energy: Number = 0.0,
+    s: Literal[0, 1] = 1,
+    weight_decay: Number = 0.0,
+    conserve_energy: bool = True,
+    tune_F0: bool = False,
+) -> Method:
+    """ECDSep: energy-conserving descent, a separable Hamiltonian by symplectic Euler with a random rotation.
+
+    The paper gives no default for eta; 1 is the choice of its section 3.6.
+    """
+    return _ecdsep(
+        SymplecticEuler(),
+        dt,
+        nu,
+        conserve_energy,
+        eta=eta,
+        F0=F0,
+        delta_energy=delta_energy,
+        s=s,
+        weight_decay=weight_decay,
+        tune_F0=tune_F0,
+    )
+
+
+@named("ECDSep, second order", citations.ECDSEP, "the Strang splitting that the paper names as future work")
+def ecdsep_strang(
+    eta: Number = 1.0,
+    dt: Number = 0.4,
+    nu: Number = 1e-5,
+    F0: Number = 0.0,
+    delta_energy: Number = 0.0,
+    s: Literal[0, 1] = 1,
+    weight_decay: Number = 0.0,
+    conserve_energy: bool = True,
+) -> Method:
+    """ECDSep with the Stoermer-Verlet scheme: the same Hamiltonian to second order, still one gradient a step."""
+    return _ecdsep(
+        StoermerVerlet(),
+        dt,
+        nu,
+        conserve_energy,
+        eta=eta,
+        F0=F0,
+        delta_energy=delta_energy,
+        s=s,
+        weight_decay=weight_decay,
+    )
+
+
+@named("BBI (Born-Infeld)", citations.BBI, "the energy is that of the start, V(q_0) + delta_energy")
+def bbi(
+    dt: Number = 1e-2,
+    v0: Number = 0.0,
+    delta_energy: Number = 0.0,
+    conserve_energy: bool = True,
+    fixed_bounces: int = 0,
+    fixed_interval: int = 100,
+    progress_interval: int = 1000,
+) -> Method:
+    """BBI: Born-Infeld dynamics by symplectic Euler with bounces, the predecessor of ECDSep."""
+    transforms: tuple[Transform, ...] = (Bounces(fixed_bounces, fixed_interval, progress_interval),)
+    if conserve_energy:
+        transforms += (EnergyProjection(),)
+    return Method(BornInfeld(v0, delta_energy), SymplecticEuler(), Fixed(dt), transforms)
+
+
+@named(
+    "ELRA",
+    citations.ELRA,
+    "kappa = 1 and gamma_max = 1e6 as for deterministic problems; the retrace formula with |G|^2, as its own parabola "
+    "gives (the paper prints |G|); a denominator <= 0 counts as ratio gamma_max",
+)
+def elra(
+    alpha0: Number = 1e-3,
+    kappa: Number | Literal["auto"] = 1.0,
+    gamma_max: Number = 1e6,
+    retrace: Literal["initial", "epoch"] | None = "initial",
+    retrace_formula: Literal["corrected", "printed"] = "corrected",
+    crop: Number | None = None,
+    warmup: Number | None = None,
+    weight_decay: Number = 1.0,
+    epoch_length: int | None = None,
+    average: bool = False,
+) -> Method:
+    """ELRA: gradient flow by forward Euler, with the step that makes successive gradients orthogonal.
+
+    `weight_decay` multiplies the position every step (the paper: 0.9997; 1 is none); `average` is the paper's
+    boosting, the mean of the iterates (over epoch_length of them, if given), used only to evaluate.
+    """
+    transforms: tuple[Transform, ...] = (IterateAveraging(epoch_length),) if average else ()
+    if not isinstance(weight_decay, float | int) or weight_decay != 1:
+        transforms += (WeightDecay(weight_decay),)
+    controller = OrthogonalGradient(
+        alpha0, kappa, gamma_max, retrace, retrace_formula, crop, warmup, epoch_length if retrace == "epoch" else None
+    )
+    return Method(GradientFlow(), ForwardEuler(), controller, transforms)
+
+
+_TLR_READING = "gamma = 0.33 as in the text (the authors' code and figure 1: 0.20); guarded against a negative rate"
+
+
+@named("TLR", citations.TLR, _TLR_READING)
+def tlr(
+    lr: Number = 1e-3,
+    gamma: Number = 0.33,
+    K: int | None = None,
+    p: float = 0.20,
+    batches_per_epoch: int | None = None,
+    schedule: Literal["in_step", "lagged"] = "in_step",
+    guard: bool = True,
+    max_factor: Number = 100.0,
+) -> Method:
+    """TLR: gradient descent whose learning rate makes a damped Newton step of its own."""
+    controller = NewtonStep(lr, gamma, K, p, batches_per_epoch, schedule, guard, max_factor)
+    return Method(GradientFlow(), ForwardEuler(), controller)
+
+
+@named("TLR over momentum", citations.TLR, _TLR_READING)
+def tlr_gdm(
+    lr: Number = 1e-3,
+    beta: Number = 0.9,
+    gamma: Number = 0.33,
+    K: int | None = None,
+    p: float = 0.20,
+    batches_per_epoch: int | None = None,
+    schedule: Literal["in_step", "lagged"] = "in_step",
+    guard: bool = True,
+    max_factor: Number = 100.0,
+) -> Method:
+    """TLR over gradient descent with momentum."""
+    controller = NewtonStep(lr, gamma, K, p, batches_per_epoch, schedule, guard, max_factor)
+    return Method(HeavyBall(mass=lr, friction=1 - beta), SymplecticEuler(), controller)
+
+
+@named("hypergradient descent", citations.HYPERGRADIENT, "the two forms as the TLR paper compares them")
+def hypergradient(
+    lr: Number = 1e-3, beta: Number = 1e-3, form: Literal["additive", "multiplicative"] = "multiplicative"
+) -> Method:
+    """Gradient descent whose learning rate descends its own gradient."""
+    return Method(GradientFlow(), ForwardEuler(), Hypergradient(lr, beta, form))
+
+
+@named("Armijo line search", citations.ARMIJO)
+def armijo(h0: Number = 1.0, c: Number = 1e-4, shrink: Number = 0.5, grow: Number = 2.0) -> Method:
+    """Gradient descent with Armijo backtracking."""
+    return Method(GradientFlow(), ForwardEuler(), Armijo(h0, c, shrink, grow))
+
+
+@named("Polyak's step size", citations.POLYAK_1969)
+def polyak(f_star: Number = 0.0, scale: Number = 1.0, h_max: Number = float("inf")) -> Method:
+    """Gradient descent with Polyak's step size; f_star is the minimum of f, or a lower bound."""
+    return Method(GradientFlow(), ForwardEuler(), Polyak(f_star, scale, h_max))
+
+
+@named("Barzilai, Borwein", citations.BARZILAI_BORWEIN)
+def bb(variant: Literal[1, 2] = 1, h0: Number = 1e-3, grow: Number = 10.0) -> Method:
+    """Gradient descent with the Barzilai-Borwein step size."""
+    return Method(GradientFlow(), ForwardEuler(), BarzilaiBorwein(variant, h0, grow))
+
+
+@named("gradient flow, Dormand-Prince 5(4)", citations.DORMAND_PRINCE)
+def flow(rtol: Number = 1e-6, atol: Number = 1e-9) -> Method:
+    """Gradient flow itself, followed closely by Dormand-Prince 5(4) under PI control."""
+    return Method(GradientFlow(), DormandPrince(), PI(rtol, atol))
+
+
+@named("backward Euler (proximal point)", citations.ROCKAFELLAR)
+def implicit(dt: Number = 0.1) -> Method:
+    """Gradient flow by backward Euler, which is the proximal point method."""
+    return Method(GradientFlow(), BackwardEuler(), Fixed(dt))
+
+
+@named("Newton's flow", citations.BRANIN)
+def newton(dt: Number = 1.0, damping: Number = 0.0) -> Method:
+    """Newton's flow by forward Euler; with dt = 1 and no damping, Newton's method."""
+    return Method(NewtonFlow(damping), ForwardEuler(), Fixed(dt))
+
+
+def _nonzero(value: Number) -> bool:
+    return not isinstance(value, float | int) or value != 0

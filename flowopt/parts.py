@@ -25,6 +25,7 @@ MEANING = {
     "kick_drift": "a system that splits into a kick of the momentum and a drift of the position",
     "separable": "a Hamiltonian that is a sum T(p) + V(q), so that kick and drift are exact flows",
     "friction": "a system q'' = -friction q' - grad f with a decay factor",
+    "hamiltonian": "a system with a conserved energy",
     "momentum": "a system that has a momentum",
     "energy_shell": "a system that knows the |p|^2 belonging to its conserved energy",
     "smooth_rate": "a vector field that is a differentiable function of the state and the gradient",
@@ -97,6 +98,18 @@ class System(Part):
         """Status codes ``(B,)`` (0 = go on) of rows that the system itself brings to an end; None: it never does."""
         return None
 
+    def shell(self, state: State, evaluation: Evaluation) -> Tensor:
+        """The ``|p|^2`` of the conserved energy at q, ``(B,)`` (systems that provide 'energy_shell')."""
+        raise NotImplementedError
+
+    def decay(self, state: State, h: Tensor) -> Tensor:
+        """The factor that friction leaves of the momentum in a time h, ``(B,)`` (systems that provide 'friction')."""
+        raise NotImplementedError
+
+    def gain(self, h: Tensor) -> Tensor:
+        """The momentum that a unit force gives in a time h, ``(B,)`` (systems that provide 'friction')."""
+        raise NotImplementedError
+
     def kick(self, state: State, evaluation: Evaluation, h: Tensor) -> State:
         """Advance the momentum by h (systems that provide 'kick_drift')."""
         raise NotImplementedError
@@ -143,7 +156,11 @@ class Controller(Part):
     """A step-size rule."""
 
     adaptive: ClassVar[bool] = True
-    rejects: ClassVar[bool] = False
+
+    @property
+    def rejects(self) -> bool:
+        """Whether it may send a row back; a rule that never does costs nothing for it."""
+        return False
 
     def start(self, point: Point) -> tuple[Tensor, Memory]:
         """The first step size ``(B,)`` and the initial memory."""

@@ -1,4 +1,4 @@
-"""A progress bar for those who want one."""
+"""What a run shows while it goes: a Progress for callbacks, and a bar for those who want one."""
 
 from __future__ import annotations
 
@@ -6,9 +6,29 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
+
+from torch import Tensor
 
 PATIENCE = 2.0
 """Seconds before a bar appears."""
+
+
+class Progress(NamedTuple):
+    """What a callback is shown after each attempted step: the rows still running."""
+
+    attempt: int
+    rows: Tensor
+    """Their numbers, ``(A,)``."""
+    x: Tensor
+    f: Tensor
+    grad_norm: Tensor
+    h: Tensor
+    t: Tensor
+
+
+Callback = Callable[[Progress], object]
+"""Called after each attempt; a true result stops the run."""
 
 
 @contextmanager

@@ -74,7 +74,7 @@ class Recorder:
         """Lay the records out; every row must have been retired."""
         last = int(self.stopped_at.max(initial=0))
         attempts = np.array(self._attempts, dtype=np.int64)
-        columns = {name: self._lay_out(name) for name in COLUMNS}
+        columns: dict[str, Any] = {name: self._lay_out(name) for name in COLUMNS}
         if attempts.size == 0 or attempts[-1] != last:  # the final points always stand in the last record
             attempts = np.append(attempts, last)
             columns = {

@@ -21,15 +21,25 @@ FOLDERS: dict[type[Part], str] = {
 
 
 @cache
+def _named_parts(folder: str) -> tuple[type[Part], ...]:
+    package = importlib.import_module(f"flowopt.{folder}")
+    modules = [
+        importlib.import_module(entry.name) for entry in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    ]
+    return tuple(
+        member
+        for module in modules
+        for member in vars(module).values()
+        if isinstance(member, type) and issubclass(member, Part) and "name" in vars(member)
+    )
+
+
 def discover(kind: type[P]) -> dict[str, type[P]]:
     """All parts of a kind by name, sorted; importing them is all the registration there is."""
-    package = importlib.import_module(f"flowopt.{FOLDERS[kind]}")
     found: dict[str, type[P]] = {}
-    for entry in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-        for part in vars(importlib.import_module(entry.name)).values():
-            if isinstance(part, type) and issubclass(part, kind) and "name" in vars(part):
-                if found.setdefault(part.name, part) is not part:
-                    raise TypeError(f"two {FOLDERS[kind]} are named {part.name!r}: {found[part.name]} and {part}")
+    for part in _named_parts(FOLDERS[kind]):
+        if issubclass(part, kind) and found.setdefault(part.name, part) is not part:
+            raise TypeError(f"two {FOLDERS[kind]} are named {part.name!r}: {found[part.name]} and {part}")
     return dict(sorted(found.items()))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from flowopt.objective import Objective
 from flowopt.papers import as_method
 from flowopt.problems.own import as_problem
 from flowopt.problems.problem import Problem
-from flowopt.progress import progress_bar
+from flowopt.progress import Callback, Progress, progress_bar
 from flowopt.record import Recorder
 from flowopt.state import Status
 from flowopt.stopping import Stopping, explain
@@ -27,22 +27,6 @@ from flowopt.trajectory import Trajectory
 NARROW = 4
 """Up to this many coordinates a batch is stored coordinate by coordinate: sums over D are then sums of few long
 vectors, many times faster, and torch adds up to four numbers in the same order in either layout."""
-
-
-class Progress(NamedTuple):
-    """What a callback is shown after each attempted step: the rows still running."""
-
-    attempt: int
-    rows: Tensor
-    """Their numbers, ``(A,)``."""
-    x: Tensor
-    f: Tensor
-    grad_norm: Tensor
-    h: Tensor
-    t: Tensor
-
-
-Callback = Callable[[Progress], object]
 
 
 def minimize(

@@ -38,10 +38,13 @@ class Measure(Protocol):
     def __call__(self, q: Tensor, rows: Tensor | None = None) -> Evaluation:
         """Value and gradient at q; `rows` (B,) masks which rows pay for it (all of them by default)."""
 
+    def of_row(self, index: int, q: Tensor) -> Evaluation:
+        """Value and gradient of row `index` alone, at q ``(1, D)``; only that row pays."""
+
     def hvp(self, q: Tensor, vector: Tensor, rows: Tensor | None = None) -> Tensor:
         """Hessian at q times a vector, ``(B, D)``."""
 
-    def hessian(self, q: Tensor) -> Tensor:
+    def hessian(self, q: Tensor, rows: Tensor | None = None) -> Tensor:
         """Dense Hessian ``(B, D, D)``, by D Hessian-vector products."""
 
 
@@ -107,5 +110,3 @@ class Status(IntEnum):
     def words(self) -> str:
         """The status as people write it: ``'max steps'``."""
         return self.name.lower().replace("_", " ").replace("f0", "F0")
-
-

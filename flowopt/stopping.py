@@ -42,7 +42,7 @@ class Stopping:
     def go_on(self, method: Method, carry: Carry) -> Tensor:
         """Rows, ``(B,)`` bool, that none of the tests ends. NaN compares false, so it ends a row."""
         measured = carry.point.evaluation
-        go = carry.alive & (measured.square > self.gtol**2) & (measured.square < self.huge) & (carry.h >= self.h_min)
+        go = carry.alive & (measured.square > self.gtol**2) & (measured.square < self.huge) & (carry.h.abs() >= self.h_min)
         if self.f_target is not None:
             go = go & (measured.value > self.f_target)
         if self.t_end is not None:
@@ -54,7 +54,7 @@ class Stopping:
         """Status codes ``(B,)``, MAX_STEPS where no test ends the row; a later line overrules an earlier one."""
         measured = carry.point.evaluation
         code = torch.full_like(carry.t, int(Status.MAX_STEPS), dtype=torch.int8)
-        code[~(carry.h >= self.h_min)] = int(Status.STEP_TOO_SMALL)
+        code[~(carry.h.abs() >= self.h_min)] = int(Status.STEP_TOO_SMALL)
         code[~(measured.square < self.huge)] = int(Status.DIVERGED)
         code[~carry.alive] = int(Status.SOLVER_FAILED)
         code[~carry.alive & ~rows.finite(tried)] = int(Status.NONFINITE)

@@ -21,7 +21,13 @@ class ForwardEuler(Integrator):
     error_order = 1
 
     def move(
-        self, system: System, state: State, evaluation: Evaluation, rate: Rate | None, h: Tensor, measure: Measure | None
+        self,
+        system: System,
+        state: State,
+        evaluation: Evaluation,
+        rate: Rate | None,
+        h: Tensor,
+        measure: Measure | None,
     ) -> Move:
         assert rate is not None
         return Move(rows.advance(state, rate, h))

@@ -27,7 +27,13 @@ class Lookahead(Integrator):
     uses_rate = False
 
     def move(
-        self, system: System, state: State, evaluation: Evaluation, rate: Rate | None, h: Tensor, measure: Measure | None
+        self,
+        system: System,
+        state: State,
+        evaluation: Evaluation,
+        rate: Rate | None,
+        h: Tensor,
+        measure: Measure | None,
     ) -> Move:
         push = {"p": -evaluation.grad}
         kicked = rows.advance(state, push, system.gain(h))

@@ -34,7 +34,13 @@ class RungeKutta(Integrator):
     e: ClassVar[tuple[float, ...] | None] = None
 
     def move(
-        self, system: System, state: State, evaluation: Evaluation, rate: Rate | None, h: Tensor, measure: Measure | None
+        self,
+        system: System,
+        state: State,
+        evaluation: Evaluation,
+        rate: Rate | None,
+        h: Tensor,
+        measure: Measure | None,
     ) -> Move:
         assert rate is not None and measure is not None
         rates = [rate]

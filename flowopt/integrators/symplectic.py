@@ -25,7 +25,13 @@ class SymplecticEuler(Integrator):
     uses_rate = False
 
     def move(
-        self, system: System, state: State, evaluation: Evaluation, rate: Rate | None, h: Tensor, measure: Measure | None
+        self,
+        system: System,
+        state: State,
+        evaluation: Evaluation,
+        rate: Rate | None,
+        h: Tensor,
+        measure: Measure | None,
     ) -> Move:
         return Move(system.drift(system.kick(state, evaluation, h), evaluation, h))
 
@@ -46,7 +52,13 @@ class StoermerVerlet(Integrator):
     uses_rate = False
 
     def move(
-        self, system: System, state: State, evaluation: Evaluation, rate: Rate | None, h: Tensor, measure: Measure | None
+        self,
+        system: System,
+        state: State,
+        evaluation: Evaluation,
+        rate: Rate | None,
+        h: Tensor,
+        measure: Measure | None,
     ) -> Move:
         return Move(system.drift(system.kick(state, evaluation, 0.5 * h), evaluation, h))
 

@@ -1,0 +1,48 @@
+"""Backtracking line search."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flowopt import rows
+from flowopt.errors import check_positive, check_range
+from flowopt.parts import Controller, Number, full
+from flowopt.state import Memory, Point, Step, Verdict
+
+
+@dataclass(frozen=True)
+class Armijo(Controller):
+    """Armijo backtracking: accept if f_new <= f + c <g, q_new - q>, else h <- shrink h; after a success h <- grow h.
+
+    The line search is flattened into the run: every trial is one attempted step. Armijo 1966, eq 1. A trial that is
+    not finite is rejected. Raises BadValue unless h0 > 0, 0 < c < 1, 0 < shrink < 1 <= grow.
+    """
+
+    h0: Number = 1.0
+    c: Number = 1e-4
+    shrink: Number = 0.5
+    grow: Number = 2.0
+
+    name = "armijo"
+    source = "Armijo 1966"
+    requires = frozenset({"descent"})
+
+    def __post_init__(self) -> None:
+        check_positive(self.name, h0=self.h0, c=self.c, shrink=self.shrink)
+        check_range(self.name, "c", self.c, 0.0, 1 - 1e-12)
+        check_range(self.name, "shrink", self.shrink, 0.0, 1 - 1e-12)
+        check_range(self.name, "grow", self.grow, 1.0)
+
+    @property
+    def rejects(self) -> bool:
+        return True
+
+    def start(self, point: Point) -> tuple[Tensor, Memory]:
+        return full(point.evaluation.value, self.h0), {}
+
+    def judge(self, step: Step, memory: Memory) -> Verdict:
+        before, after = step.before, step.after
+        predicted = rows.dot(before.evaluation.grad, after.state["q"] - before.state["q"])
+        good = after.evaluation.value <= before.evaluation.value + self.c * predicted
+        return Verdict(step.h * torch.where(good, self.grow, self.shrink), memory, good)

@@ -1,0 +1,45 @@
+"""Hypergradient descent on the step size."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from flowopt import rows
+from flowopt.errors import check_choice, check_positive
+from flowopt.parts import Controller, Number, full
+from flowopt.state import Memory, Point, Step, Verdict
+
+
+@dataclass(frozen=True)
+class Hypergradient(Controller):
+    """Hypergradient: h <- h + beta <g_k, u> (additive) or h <- h (1 + beta cos(g_k, u)) (multiplicative).
+
+    u = (q_{k-1} - q_k)/h is the direction of the step, which is g_{k-1} in gradient descent (Baydin et al. 2018; the
+    two forms as TLR's comparison states them). beta has units time^2 / f in the additive form and none in the other.
+    As published nothing keeps the additive h positive: a row whose |h| falls below h_min stops.
+
+    Raises BadValue for lr <= 0 or beta <= 0.
+    """
+
+    lr: Number
+    beta: Number = 1e-3
+    form: Literal["additive", "multiplicative"] = "multiplicative"
+
+    name = "hypergradient"
+    source = "Baydin et al. 2018; TLR section 4"
+
+    def __post_init__(self) -> None:
+        check_positive(self.name, lr=self.lr, beta=self.beta)
+        check_choice(self.name, "form", self.form, ("additive", "multiplicative"))
+
+    def start(self, point: Point) -> tuple[Tensor, Memory]:
+        return full(point.evaluation.value, self.lr), {}
+
+    def judge(self, step: Step, memory: Memory) -> Verdict:
+        h, g = step.h, step.after.evaluation
+        u = (step.before.state["q"] - step.after.state["q"]) / rows.column(h)
+        along = rows.dot(g.grad, u)
+        if self.form == "additive":
+            return Verdict(h + self.beta * along, memory)
+        return Verdict(h * (1 + self.beta * along / (g.square.sqrt() * rows.norm(u))), memory)

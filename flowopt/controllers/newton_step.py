@@ -1,0 +1,102 @@
+"""TLR: a damped Newton step on the learning rate itself."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from flowopt import rows
+from flowopt.errors import BadValue, check_choice, check_positive, check_range
+from flowopt.parts import Controller, Number, full
+from flowopt.state import Memory, Point, Step, Verdict
+
+
+@dataclass(frozen=True)
+class NewtonStep(Controller):
+    """Trainable learning rate: h <- h min(max_factor, 1 + gamma <u, g_new> / <u, g_old - g_new>), for any system.
+
+    TLR (Newton-based trainable learning rate), eq 8, u = (q_old - q_new)/h being the direction of the step. With K > 1
+    the rule runs once every K steps on sums over them: with u_new = (q_cached - q)/h over the last K steps and u_old
+    over the K before, the factor is 1 + gamma <u_old, u_new> / (<u_old, u_old> - <u_old, u_new>). K = int(p N), at
+    least 1, where p and `batches_per_epoch` N are given instead.
+
+    The text says p = 0.20 and gamma = 0.33 (the defaults here); the authors' code and figure 1 say gamma = 0.20 and
+    p = 1/3. `schedule`: ``"in_step"`` uses a new rate at once, as eq 8; ``"lagged"`` follows the authors' code, which
+    looks after steps K+1, 2K+1, ... and so first changes the rate after step 3K+1. `guard` keeps the rate where the
+    denominator or the factor is not positive (the latter happens over momentum, where <u, g_old> can be negative); the
+    authors' code has no such guard and its rate can become negative: ``guard=False``.
+
+    Raises BadValue for lr, gamma, max_factor or K out of range, or p without batches_per_epoch.
+    """
+
+    lr: Number
+    gamma: Number = 0.33
+    K: int | None = None
+    p: float = 0.20
+    batches_per_epoch: int | None = None
+    schedule: Literal["in_step", "lagged"] = "in_step"
+    guard: bool = True
+    max_factor: Number = 100.0
+
+    name = "newton_step"
+    source = "TLR eq 8"
+
+    def __post_init__(self) -> None:
+        check_positive(self.name, lr=self.lr, gamma=self.gamma, max_factor=self.max_factor)
+        check_range(self.name, "p", self.p, 0.0, 1.0, open_low=True)
+        check_choice(self.name, "schedule", self.schedule, ("in_step", "lagged"))
+        if self.K is not None and self.batches_per_epoch is not None:
+            raise BadValue(f"{self.name}: give K, or p with batches_per_epoch, not both")
+        for count in (self.K, self.batches_per_epoch):
+            if count is not None and (not isinstance(count, int) or count < 1):
+                raise BadValue(f"{self.name}: K and batches_per_epoch are whole numbers >= 1, not {count!r}")
+
+    @property
+    def period(self) -> int:
+        """K, the steps between two changes of the rate; 1 where neither K nor an epoch is given."""
+        if self.K is not None:
+            return self.K
+        return 1 if self.batches_per_epoch is None else max(1, int(self.p * self.batches_per_epoch))
+
+    @property
+    def _at_once(self) -> bool:
+        return self.period == 1 and self.schedule == "in_step"
+
+    def start(self, point: Point) -> tuple[Tensor, Memory]:
+        h = full(point.evaluation.value, self.lr)
+        if self._at_once:
+            return h, {}
+        q = point.state["q"]
+        # the blocks counted so far: the in-step schedule opens its first block at the start, the lagged one after K+1
+        opened = 0.0 if self.schedule == "in_step" else -1.0
+        count = 0.0 if self.schedule == "in_step" else -1.0
+        blank = torch.zeros_like(h)
+        return h, {"cached": q, "u": torch.zeros_like(q), "count": blank + count, "blocks": blank + opened}
+
+    def judge(self, step: Step, memory: Memory) -> Verdict:
+        h = step.h
+        if self._at_once:
+            u = step.before.state["q"] - step.after.state["q"]  # times h: the factor cancels
+            old, new = rows.dot(u, step.before.evaluation.grad), rows.dot(u, step.after.evaluation.grad)
+            return Verdict(h * self._factor(new, old - new), memory)
+
+        q = step.after.state["q"]
+        count = memory["count"] + 1
+        over = count == self.period
+        u = (memory["cached"] - q) / rows.column(h)
+        across = rows.dot(memory["u"], u)
+        changes = over & (memory["blocks"] >= 1)
+        factor = torch.where(changes, self._factor(across, rows.dot(memory["u"], memory["u"]) - across), 1.0)
+        mask = over.unsqueeze(-1)
+        memory = {
+            "cached": torch.where(mask, q, memory["cached"]),
+            "u": torch.where(mask, u, memory["u"]),
+            "count": torch.where(over, 0.0, count),
+            "blocks": torch.where(over, memory["blocks"] + 1, memory["blocks"]),
+        }
+        return Verdict(h * factor, memory)
+
+    def _factor(self, numerator: Tensor, denominator: Tensor) -> Tensor:
+        factor = (1 + self.gamma * numerator / denominator).clamp(max=self.max_factor)
+        return torch.where((denominator > 0) & (factor > 0), factor, 1.0) if self.guard else factor

@@ -1,0 +1,81 @@
+"""Proportional-integral control of an error estimate, with accept and reject."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flowopt import rows
+from flowopt.errors import check_positive, check_range
+from flowopt.parts import Controller, Number, full
+from flowopt.state import Memory, Point, Step, Verdict
+
+
+@dataclass(frozen=True)
+class PI(Controller):
+    """PI control: accept if e = rms(error / (atol + rtol max|x|)) <= 1; h <- h safety e^(-0.7/k) e_prev^(0.4/k).
+
+    k is the order of the error estimate plus 1, e_prev the error of the last accepted step (Gustafsson 1991; Hairer,
+    Norsett, Wanner I, II.4). The factor stays in [shrink, grow]; after a rejection h <- h safety e^(-1/k), and after a
+    trial that is not finite h <- shrink h. The first step, unless `h0` gives it, moves 1 % of the state's scale:
+    h0 = 0.01 rms(x / scale) / rms(x' / scale).
+
+    Raises BadValue for tolerances or factors out of range.
+    """
+
+    rtol: Number = 1e-6
+    atol: Number = 1e-9
+    h0: Number | None = None
+    h_max: Number = float("inf")
+    safety: Number = 0.9
+    shrink: Number = 0.2
+    grow: Number = 5.0
+
+    name = "pi"
+    source = "Gustafsson 1991"
+    requires = frozenset({"error"})
+
+    def __post_init__(self) -> None:
+        check_range(self.name, "rtol", self.rtol, 0.0)
+        check_positive(self.name, atol=self.atol, h_max=self.h_max, safety=self.safety, shrink=self.shrink)
+        check_range(self.name, "safety", self.safety, 0.0, 1.0)
+        check_range(self.name, "shrink", self.shrink, 0.0, 1.0)
+        check_range(self.name, "grow", self.grow, 1.0)
+        if self.h0 is not None:
+            check_positive(self.name, h0=self.h0)
+
+    @property
+    def rejects(self) -> bool:
+        return True
+
+    def start(self, point: Point) -> tuple[Tensor, Memory]:
+        memory = {"previous": torch.ones_like(point.evaluation.value)}
+        if self.h0 is not None:
+            return full(point.evaluation.value, self.h0).clamp(max=self.h_max), memory
+        assert point.rate is not None
+        leaves = {name: point.state[name] for name in point.rate}
+        size, speed = self._scaled(leaves, leaves, leaves), self._scaled(point.rate, leaves, leaves)
+        h = torch.where((size > 1e-5) & (speed > 1e-5), 0.01 * size / speed, 1e-6)
+        return h.clamp(max=self.h_max), memory
+
+    def judge(self, step: Step, memory: Memory) -> Verdict:
+        assert step.error is not None
+        e = self._scaled(step.error, step.before.state, step.after.state)
+        e = torch.where(torch.isnan(e), torch.inf, e).clamp(min=1e-10)
+        good = e <= 1
+        k = step.order + 1
+        steady = e ** (-0.7 / k) * memory["previous"] ** (0.4 / k)
+        retry = (e ** (-1 / k)).clamp(max=1.0)
+        factor = (self.safety * torch.where(good, steady, retry)).clamp(self.shrink, self.grow)
+        return Verdict((step.h * factor).clamp(max=self.h_max), {"previous": e}, good)
+
+    def _scaled(self, leaves: dict[str, Tensor], before: dict[str, Tensor], after: dict[str, Tensor]) -> Tensor:
+        """Root mean square over all coordinates, ``(B,)``, in units of the tolerance."""
+        rtol, atol = rows.column(self.rtol), rows.column(self.atol)
+        squares, count = 0.0, 0
+        for name, leaf in leaves.items():
+            scaled = leaf / (atol + rtol * torch.maximum(before[name].abs(), after[name].abs()))
+            squares = squares + rows.dot(scaled, scaled)
+            count += leaf.shape[-1]
+        assert isinstance(squares, Tensor)
+        return (squares / count).sqrt()

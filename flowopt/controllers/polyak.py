@@ -1,0 +1,43 @@
+"""Polyak's step size."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from flowopt.errors import check_positive, check_range
+from flowopt.parts import Controller, Number
+from flowopt.state import Evaluation, Memory, Point, Step, Verdict
+
+
+@dataclass(frozen=True)
+class Polyak(Controller):
+    """Polyak's step: h = min(scale (f - f_star) / |grad f|^2, h_max), with f_star the minimum of f, or a lower bound.
+
+    Polyak 1969. With the true minimum scale = 1 never increases the distance to a minimiser of a convex f. With only a
+    lower bound the step is too long near the minimum: take scale = 1/2 (Hazan and Kakade 2019) and a finite h_max.
+    A row where f falls below f_star gets a step of zero and stops as 'step too small' at once.
+
+    Raises BadValue for scale <= 0 or h_max <= 0.
+    """
+
+    f_star: Number = 0.0
+    scale: Number = 1.0
+    h_max: Number = float("inf")
+
+    name = "polyak"
+    source = "Polyak 1969"
+    requires = frozenset({"gradient_flow", "single_stage"})
+
+    def __post_init__(self) -> None:
+        check_range(self.name, "f_star", self.f_star)
+        check_positive(self.name, scale=self.scale, h_max=self.h_max)
+
+    def start(self, point: Point) -> tuple[Tensor, Memory]:
+        return self._step(point.evaluation), {}
+
+    def judge(self, step: Step, memory: Memory) -> Verdict:
+        return Verdict(self._step(step.after.evaluation), memory)
+
+    def _step(self, measured: Evaluation) -> Tensor:
+        gap = (measured.value - self.f_star).clamp(min=0.0)
+        return (self.scale * gap / measured.square).clamp(max=self.h_max)

@@ -1,0 +1,59 @@
+"""BBI's billiard bounces."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flowopt import rows
+from flowopt.errors import BadValue
+from flowopt.noise import normal
+from flowopt.parts import System, Transform
+from flowopt.state import Evaluation, Memory, State
+
+
+@dataclass(frozen=True)
+class Bounces(Transform):
+    """Bounces: give the momentum a random direction and keep its norm, every `fixed_interval` steps (`fixed_bounces`
+    times in all), and whenever f has made no progress for `progress_interval` steps.
+
+    De Luca and Silverstein 2022, section 3. Progress means a new lowest f. Raises BadValue for negative counts or
+    intervals below 1.
+    """
+
+    fixed_bounces: int = 0
+    fixed_interval: int = 100
+    progress_interval: int = 1000
+
+    name = "bounces"
+    source = "De Luca, Silverstein 2022 (BBI)"
+    requires = frozenset({"momentum"})
+
+    def __post_init__(self) -> None:
+        for name, least in (("fixed_bounces", 0), ("fixed_interval", 1), ("progress_interval", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise BadValue(f"{self.name}: {name} = {value!r} must be a whole number >= {least}")
+
+    def start(self, state: State, evaluation: Evaluation, seeds: Tensor) -> Memory:
+        nothing = torch.zeros_like(seeds)
+        # settle() runs once at the start, before any step
+        return {"seed": seeds, "steps": nothing - 1, "idle": nothing - 1, "best": evaluation.value}
+
+    def settle(
+        self, system: System, state: State, evaluation: Evaluation, memory: Memory
+    ) -> tuple[State, Memory]:
+        steps, p = memory["steps"] + 1, state["p"]
+        better = evaluation.value < memory["best"]
+        idle = torch.where(better, 0, memory["idle"] + 1)
+        stuck = idle >= self.progress_interval
+        due = (steps > 0) & (steps % self.fixed_interval == 0) & (steps <= self.fixed_bounces * self.fixed_interval)
+        direction = normal(memory["seed"], steps, p.shape[-1]).to(p)
+        turned = direction * (rows.norm(p) / rows.norm(direction)).unsqueeze(-1)
+        p = torch.where((due | stuck).unsqueeze(-1), turned, p)
+        return state | {"p": p}, {
+            "seed": memory["seed"],
+            "steps": steps,
+            "idle": torch.where(stuck, 0, idle),
+            "best": torch.where(better, evaluation.value, memory["best"]),
+        }

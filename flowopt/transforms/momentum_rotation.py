@@ -1,0 +1,44 @@
+"""ECDSep's chaos: a small random rotation of the momentum."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flowopt import rows
+from flowopt.errors import check_range
+from flowopt.noise import normal
+from flowopt.parts import Number, System, Transform, times
+from flowopt.state import Evaluation, Memory, State
+
+
+@dataclass(frozen=True)
+class MomentumRotation(Transform):
+    """Random rotation of the momentum after every step: p <- |p| (p/|p| + nu z) / |p/|p| + nu z|, z standard normal.
+
+    ECDSep eq 14. The norm stays, the angle is about arctan(nu sqrt(D)). Every row has a random sequence of its own.
+    Raises BadValue for nu < 0.
+    """
+
+    nu: Number = 1e-5
+
+    name = "momentum_rotation"
+    source = "ECDSep eq 14"
+    requires = frozenset({"momentum"})
+
+    def __post_init__(self) -> None:
+        check_range(self.name, "nu", self.nu, 0.0)
+
+    def start(self, state: State, evaluation: Evaluation, seeds: Tensor) -> Memory:
+        return {"seed": seeds, "count": torch.zeros_like(seeds)}
+
+    def settle(
+        self, system: System, state: State, evaluation: Evaluation, memory: Memory
+    ) -> tuple[State, Memory]:
+        p = state["p"]
+        size = rows.norm(p).unsqueeze(-1)
+        z = normal(memory["seed"], memory["count"], p.shape[-1]).to(p)
+        turned = p / size + times(self.nu, z)
+        turned = turned * (size / rows.norm(turned).unsqueeze(-1))
+        p = torch.where(size > 0, turned, p)
+        return state | {"p": p}, memory | {"count": memory["count"] + 1}
