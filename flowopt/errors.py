@@ -34,21 +34,44 @@ class BadValue(FlowoptError):
 
 
 def check_range(
-    owner: str, name: str, value: Any, low: float = -torch.inf, high: float = torch.inf, *, open_low: bool = False
+    owner: str,
+    name: str,
+    value: Any,
+    low: float = -torch.inf,
+    high: float = torch.inf,
+    *,
+    open_low: bool = False,
+    infinite: bool = False,
 ) -> None:
-    """Raise BadValue unless ``low <= value <= high`` (``low < value`` if `open_low`), in every row of a Tensor."""
+    """Raise BadValue unless ``low <= value <= high`` (``low < value`` if `open_low`), in every row of a Tensor.
+
+    A value must be finite, unless `infinite` says that infinity has a meaning (a bound that does not bound).
+    """
     numbers = value if isinstance(value, Tensor) else _number(owner, name, value)
-    inside = (numbers > low if open_low else numbers >= low) & (numbers <= high)
+    open_low = open_low or low == -torch.inf
+    open_high = high == torch.inf and not infinite
+    inside = (numbers > low if open_low else numbers >= low) & (numbers < high if open_high else numbers <= high)
     if not bool(inside.all() if isinstance(inside, Tensor) else inside):
-        left = f"({low:g}" if open_low or low == -torch.inf else f"[{low:g}"
-        right = f"{high:g})" if high == torch.inf else f"{high:g}]"
-        raise BadValue(f"{owner}: {name} = {value!r} is outside its range {left}, {right}")
+        left, right = "(" if open_low else "[", ")" if open_high else "]"
+        raise BadValue(f"{owner}: {name} = {value!r} is outside its range {left}{low:g}, {high:g}{right}")
 
 
 def check_positive(owner: str, **values: Any) -> None:
     """Raise BadValue unless every value is a number above 0."""
     for name, value in values.items():
         check_range(owner, name, value, 0.0, open_low=True)
+
+
+def check_limit(owner: str, **values: Any) -> None:
+    """Raise BadValue unless every value is a number above 0, or infinity: no limit."""
+    for name, value in values.items():
+        check_range(owner, name, value, 0.0, open_low=True, infinite=True)
+
+
+def check_count(owner: str, name: str, value: Any, least: int) -> None:
+    """Raise BadValue unless the value is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise BadValue(f"{owner}: {name} = {value!r} must be a whole number >= {least}")
 
 
 def check_choice(owner: str, name: str, value: Any, choices: Iterable[Any]) -> None:

@@ -18,7 +18,7 @@ from flowopt.controllers.orthogonal import OrthogonalGradient
 from flowopt.controllers.pi import PI
 from flowopt.controllers.polyak import Polyak
 from flowopt.controllers.stability_limited_lte import StabilityLimitedLTE
-from flowopt.errors import BadValue, UnknownName
+from flowopt.errors import BadValue, UnknownName, check_positive, check_range
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.implicit import BackwardEuler
 from flowopt.integrators.lookahead import Lookahead
@@ -124,6 +124,7 @@ def gdm(lr: Number = 1e-3, beta: Number = 0.9) -> Method:
 
     p <- beta p - grad f, q <- q + lr p.
     """
+    check_range("gdm", "beta", beta, 0.0, 1.0)
     return Method(HeavyBall(mass=lr, friction=1 - beta), SymplecticEuler(), Fixed(lr))
 
 
@@ -133,6 +134,7 @@ def nesterov(lr: Number = 1e-3, r: Number = 3.0) -> Method:
 
     With r = 3 the momentum factor is Nesterov's k/(k+3).
     """
+    check_positive("nesterov", lr=lr)
     return Method(NesterovFlow(r), Lookahead(), Fixed(lr**0.5))
 
 
@@ -319,6 +321,7 @@ def tlr_gdm(
     max_factor: Number = 100.0,
 ) -> Method:
     """TLR over gradient descent with momentum."""
+    check_range("tlr_gdm", "beta", beta, 0.0, 1.0)
     controller = NewtonStep(lr, gamma, K, p, batches_per_epoch, schedule, guard, max_factor)
     return Method(HeavyBall(mass=lr, friction=1 - beta), SymplecticEuler(), controller)
 

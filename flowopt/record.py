@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -13,6 +14,31 @@ from flowopt.trajectory import Trajectory
 
 Array = NDArray[Any]
 COLUMNS = ("x", "f", "grad_norm", "h", "t", "error", "energy", "accepted", "cost")
+
+CHUNK, SMALL = 256, 1000
+"""The records of a small batch are stacked every so often: Python's garbage collector would walk over a long list of
+small tensors again and again. A large batch is stacked once, at the end, straight into its place."""
+SAME_AS_F = "f"
+"""Stands for an energy column that is the column of f (gradient flows)."""
+
+
+class Messages(Sequence[str]):
+    """Why each row stopped: sentences that are only put together when somebody reads them."""
+
+    def __init__(self, chunks: list[Sequence[str]], chunk: Array, place: Array) -> None:
+        self._chunks, self._chunk, self._place = chunks, chunk, place
+
+    def __len__(self) -> int:
+        return len(self._chunk)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self._chunks[self._chunk[index]][int(self._place[index])]
 
 
 class Recorder:
@@ -25,12 +51,14 @@ class Recorder:
         self.size, self.dim, self.every = size, dim, every
         self.active = torch.arange(size)
         self._attempts: list[int] = []
-        self._stretches: list[tuple[Array, int, list[tuple[Any, ...]]]] = []
+        self._stretches: list[tuple[Tensor, int, int, list[Any]]] = []
         self._stretch: list[tuple[Any, ...]] = []
         self._final: dict[str, Array] = {}
         self.stopped_at = np.zeros(size, dtype=np.int64)
         self.status = np.zeros(size, dtype=np.int8)
-        self.message = [""] * size
+        self._messages: list[Sequence[str]] = []
+        self._chunk = np.zeros(size, dtype=np.int64)
+        self._place = np.zeros(size, dtype=np.int64)
 
     def wants(self, attempt: int) -> bool:
         """Whether this attempt is to be recorded."""
@@ -40,104 +68,113 @@ class Recorder:
         """Record the running rows; the entry follows COLUMNS (None: nothing known; a number: the same for all rows)."""
         self._attempts.append(attempt)
         self._stretch.append(entry)
+        if len(self._stretch) >= CHUNK and self.size <= SMALL:
+            self._close()
 
     def retire(
         self,
         rows: Tensor,
         attempt: int,
         code: Tensor,
-        messages: list[str],
+        messages: Sequence[str],
         entry: tuple[Any, ...],
-        counts: dict[str, Tensor],
+        final: dict[str, Tensor],
     ) -> None:
         """Some running rows, ``(A,)`` bool, stop for good after this attempt, with a status code and a message each.
 
-        Their values in the entry and the counts, which are those of all running rows, become their end.
+        Their values in the entry and in `final`, which are those of all running rows, become their end.
         """
         gone = self.active[rows].numpy()
         self.status[gone] = code.numpy()
-        for number, message in zip(gone.tolist(), messages, strict=True):
-            self.message[number] = message
+        self._chunk[gone], self._place[gone] = len(self._messages), np.arange(len(gone))
+        self._messages.append(messages)
         self.stopped_at[gone] = attempt
-        for name, value in (*zip(COLUMNS, entry, strict=True), *counts.items()):
+        for name, value in (*zip(COLUMNS, entry, strict=True), *final.items()):
             if value is None:
                 continue
             column = _array(value)
             if name not in self._final:
-                shape = (self.size, self.dim) if name == "x" else (self.size,)
-                self._final[name] = np.zeros(shape, dtype=column.dtype)
+                self._final[name] = np.zeros((self.size, *column.shape[1:]), dtype=column.dtype)
             self._final[name][gone] = column[rows.numpy()] if column.ndim else column
         self._close()
         self.active = self.active[~rows]
 
     def trajectory(self, about: dict[str, Any]) -> Trajectory:
         """Lay the records out; every row must have been retired."""
+        self._close()
         last = int(self.stopped_at.max(initial=0))
-        attempts = np.array(self._attempts, dtype=np.int64)
-        columns: dict[str, Any] = {name: self._lay_out(name) for name in COLUMNS}
-        if attempts.size == 0 or attempts[-1] != last:  # the final points always stand in the last record
-            attempts = np.append(attempts, last)
-            columns = {
-                name: np.concatenate([array, np.zeros((1, *array.shape[1:]), array.dtype)])
-                for name, array in columns.items()
-            }
-            ended_here = attempts[:, None] >= self.stopped_at[None, :]
-        else:
-            ended_here = attempts[:, None] > self.stopped_at[None, :]
-        after = attempts[:, None] > self.stopped_at[None, :]
-        for name, array in columns.items():
-            if name in self._final:
-                mask = ended_here[..., None] if name == "x" else ended_here
-                np.copyto(array, self._final[name][None], where=mask)
-            if name in ("h", "error"):
-                array[after] = np.nan
-            elif name == "accepted":
-                array[after] = False
+        attempts = list(self._attempts)
+        if not attempts or attempts[-1] != last:  # the final points always stand in the last record
+            attempts.append(last)
+        columns: dict[str, Array] = {}
+        for name in COLUMNS:
+            same = name == "energy" and all(stretch[-1][COLUMNS.index(name)] is SAME_AS_F for stretch in self._stretches)
+            columns[name] = columns["f"] if same else self._lay_out(name, len(attempts))
+        after = np.array(attempts)[:, None] > self.stopped_at[None, :]
+        if after.any():
+            for name, blank in (("h", np.nan), ("error", np.nan), ("accepted", False)):
+                columns[name][after] = blank
         kinds = ("gradient", "value", "hvp")
         return Trajectory(
             **columns,
-            attempt=attempts,
+            attempt=np.array(attempts, dtype=np.int64),
             status=self.status,
-            message=self.message,
+            message=Messages(self._messages, self._chunk, self._place),
             steps=self.stopped_at,
             evaluations={kind: self._final[kind] for kind in kinds},
             best_f=self._final["best_f"],
+            average=self._final.get("average"),
+            average_f=self._final.get("average_f"),
             about=about,
         )
 
     def _close(self) -> None:
+        """End a stretch of records of the same rows, and keep it column by column."""
         if self._stretch:
             start = len(self._attempts) - len(self._stretch)
-            self._stretches.append((self.active.numpy(), start, self._stretch))
+            columns: list[Any] = list(zip(*self._stretch, strict=True))
+            f, energy = COLUMNS.index("f"), COLUMNS.index("energy")
+            if all(a is b for a, b in zip(columns[f], columns[energy], strict=True)):
+                columns[energy] = SAME_AS_F
+            if self.size <= SMALL:
+                columns = [c if c is SAME_AS_F else _stack(c, len(self.active)) for c in columns]
+            self._stretches.append((self.active, start, len(self._stretch), columns))
             self._stretch = []
 
-    def _lay_out(self, name: str) -> Array:
+    def _lay_out(self, name: str, length: int) -> Array:
+        """One column, (length, B) or (length, B, D): what was recorded while a row ran, its end afterwards."""
         column = COLUMNS.index(name)
-        shape = (len(self._attempts), self.size) + ((self.dim,) if name == "x" else ())
-        kind = np.bool_ if name == "accepted" else np.int64 if name == "cost" else None
-        array: Array | None = None
-        for active, start, entries in self._stretches:
-            values = _stack([entry[column] for entry in entries], len(active))
-            if values is None:
-                continue
-            if array is None:
-                blank = np.nan if kind is None else 0
-                array = np.full(shape, blank, dtype=kind or values.dtype)
-            whole = len(active) == self.size
-            array[start : start + len(entries), slice(None) if whole else active] = values
-        if array is None:
-            array = np.full(shape, np.nan, dtype=kind or np.float64)
-        return array
+        final = self._final.get(name)
+        if final is None:  # nothing is known of it
+            return np.full((length, self.size), np.nan)
+        end = torch.from_numpy(final.T)
+        # the position is kept coordinate by coordinate, as a narrow batch is, so that stacking it is one plain copy
+        array = torch.empty((length, *end.shape), dtype=end.dtype)
+        filled = 0
+        for active, start, count, columns in self._stretches:
+            filled = start + count
+            part = array[start:filled]
+            values = columns[column]
+            if values is SAME_AS_F:
+                values = columns[COLUMNS.index("f")]
+            stacked = values if isinstance(values, Tensor) else _stack(values, len(active))
+            stacked = stacked.mT if name == "x" else stacked
+            if len(active) == self.size:
+                part.copy_(stacked)
+            else:
+                part.copy_(end)
+                part.index_copy_(-1, active, stacked.to(end.dtype))
+        if filled < length:
+            array[filled:] = end
+        return np.asarray((array.mT if name == "x" else array).numpy())
 
 
 def _array(value: Any) -> Array:
     return value.numpy() if isinstance(value, Tensor) else np.asarray(value)
 
 
-def _stack(values: list[Any], width: int) -> Array | None:
-    if all(value is None for value in values):
-        return None
-    if all(isinstance(value, Tensor) for value in values):
-        return np.asarray(torch.stack(values).numpy())
-    filled = [np.nan if value is None else _array(value) for value in values]
-    return np.stack([np.broadcast_to(value, (width,)) for value in filled])
+def _stack(values: Sequence[Any], width: int) -> Tensor:
+    if isinstance(values[-1], Tensor) and isinstance(values[0], Tensor):
+        return torch.stack(tuple(values))
+    rows = [torch.as_tensor(torch.nan if value is None else value) for value in values]
+    return torch.stack([row.expand(width) for row in rows])

@@ -50,8 +50,7 @@ def evaluation(value: Tensor, grad: Tensor) -> Evaluation:
 
 def finite(measured: Evaluation) -> Tensor:
     """Rows, ``(B,)`` bool, whose value and gradient are finite numbers (|grad|^2 must not overflow either)."""
-    total = measured.value + measured.square
-    return (total - total) == 0
+    return (measured.value + measured.square).abs() < torch.inf  # NaN compares false
 
 
 Pick = Callable[[Any, Any], Any]
@@ -63,7 +62,7 @@ def picker(take: Tensor) -> Pick:
     Where every row takes the new value (the usual case) nothing is copied; under torch.compile, and on an
     accelerator, where asking would wait for the device, the selection is always made row by row.
     """
-    if take.device.type == "cpu" and not torch.compiler.is_compiling() and bool(take.all()):
+    if take.is_cpu and not torch.compiler.is_compiling() and bool(take.all()):
         return lambda new, old: new
 
     def pick(new: Any, old: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowopt import rows
-from flowopt.baselines import as_baseline
+from flowopt.baselines import ScipyMinimizer, as_baseline
 from flowopt.errors import BadValue, check_range
 from flowopt.interruption import interruption
 from flowopt.kernel import Method, Report, begin, tell
@@ -21,7 +21,7 @@ from flowopt.problems.problem import Problem
 from flowopt.progress import Callback, Progress, progress_bar
 from flowopt.record import Recorder
 from flowopt.state import Status
-from flowopt.stopping import Stopping, explain
+from flowopt.stopping import Explanations, Stopping
 from flowopt.trajectory import Trajectory
 
 NARROW = 4
@@ -72,17 +72,16 @@ def minimize(
     if ftol is not None:
         assert problem.minimum is not None
         f_target = max(problem.minimum + ftol, f_target if f_target is not None else -np.inf)
+    stopping = Stopping(gtol, f_target, t_end, h_min)
     baseline = as_baseline(method, overrides)
-    if baseline is not None:
-        return baseline.run(problem, q, max_steps, gtol, f_target, t_end, record_every, seed, callback, progress)
-    chosen = as_method(method, overrides)
+    if isinstance(baseline, ScipyMinimizer):
+        return baseline.run(problem, q, stopping, max_steps, record_every, seed, callback, progress)
+    chosen = as_method(method, overrides) if baseline is None else baseline.method(q)
     if chosen.needs_hvp and not problem.differentiable_twice:
         raise BadValue(
             f"{chosen.name} needs Hessian-vector products, which {problem.name} does not have (it is not a torch "
             "function); use a method that needs gradients only"
         )
-    huge = torch.finfo(q.dtype).max ** 0.75
-    stopping = Stopping(gtol, f_target, t_end, h_min, huge)
     with torch.no_grad(), progress_bar(progress, f"{chosen.name} on {problem.name}", max_steps) as bar:
         run = _Run(chosen, problem, q, seed, stopping, Recorder(*q.shape, record_every))
         run.go(max_steps, callback, bar)
@@ -223,7 +222,7 @@ class _Run:
         carry, report, tried, trial = (
             rows.select(record, gone) for record in (self.carry, self.report, self.tried, self.trial)
         )
-        self._retire(stopped, code[gone], explain(code[gone], carry, report, tried, trial, self.attempt))
+        self._retire(stopped, code[gone], Explanations(code[gone], carry, report, tried, trial, self.attempt))
         kept = (~stopped).nonzero().squeeze(-1)
         self.method = self.method.select(kept)
         self.objective.select(kept)
@@ -236,8 +235,11 @@ class _Run:
         code = torch.full((len(everyone),), int(Status.INTERRUPTED), dtype=torch.int8)
         self._retire(everyone, code, [f"{why} after {self.attempt} steps; this is what was done"] * len(code))
 
-    def _retire(self, stopped: Tensor, code: Tensor, messages: list[str]) -> None:
-        counts = self.objective.counts() | {"best_f": self.best}
-        self.recorder.retire(stopped, self.attempt, code, messages, self._entry(), counts)
+    def _retire(self, stopped: Tensor, code: Tensor, messages: Sequence[str]) -> None:
+        final = self.objective.counts() | {"best_f": self.best}
+        if "average" in self.carry.point.state:
+            average = self.carry.point.state["average"]
+            final |= {"average": average, "average_f": self.objective.problem.value(average)}
+        self.recorder.retire(stopped, self.attempt, code, messages, self._entry(), final)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -21,9 +23,15 @@ REASONS = {
     Status.STEP_TOO_SMALL: "the step size fell below h_min",
     Status.NONFINITE: "the objective or its gradient was not a finite number at the trial",
     Status.BELOW_F0: "F fell below F0, where the energy is not defined; lower F0, or tune it (tune_F0, odd eta)",
-    Status.DIVERGED: "diverged",
+    Status.DIVERGED: "diverged: the gradient grew beyond what can be squared",
     Status.SOLVER_FAILED: "the implicit equations of the step were not solved; try a smaller step",
 }
+
+
+def standing(x: Sequence[float], value: float, slope: float) -> str:
+    """Where a row stands, for a message: the first SHOWN coordinates of x, f and |grad f|."""
+    position = ", ".join(f"{number:.6g}" for number in x[:SHOWN]) + (", ..." if len(x) > SHOWN else "")
+    return f"at x = ({position}), f = {value:.6g}, |grad f| = {slope:.3g}"
 
 
 @dataclass(frozen=True)
@@ -36,13 +44,11 @@ class Stopping:
     """Converged where ``f <= f_target``."""
     t_end: float | None
     h_min: float
-    huge: float
-    """Diverged where ``|grad f|^2`` is above this."""
 
     def go_on(self, method: Method, carry: Carry) -> Tensor:
         """Rows, ``(B,)`` bool, that none of the tests ends. NaN compares false, so it ends a row."""
         measured = carry.point.evaluation
-        go = carry.alive & (measured.square > self.gtol**2) & (measured.square < self.huge) & (carry.h.abs() >= self.h_min)
+        go = carry.alive & (measured.square > self.gtol**2) & (carry.h.abs() >= self.h_min)
         if self.f_target is not None:
             go = go & (measured.value > self.f_target)
         if self.t_end is not None:
@@ -55,9 +61,11 @@ class Stopping:
         measured = carry.point.evaluation
         code = torch.full_like(carry.t, int(Status.MAX_STEPS), dtype=torch.int8)
         code[~(carry.h.abs() >= self.h_min)] = int(Status.STEP_TOO_SMALL)
-        code[~(measured.square < self.huge)] = int(Status.DIVERGED)
         code[~carry.alive] = int(Status.SOLVER_FAILED)
-        code[~carry.alive & ~rows.finite(tried)] = int(Status.NONFINITE)
+        if not bool(carry.alive.all()):
+            numbers = torch.isfinite(tried.value) & torch.isfinite(tried.grad).all(-1)
+            code[~carry.alive & ~rows.finite(tried)] = int(Status.DIVERGED)  # finite, but too large to square
+            code[~carry.alive & ~numbers] = int(Status.NONFINITE)
         outcome = method.system.outcome(carry.point.state, measured)
         if outcome is not None:
             code = torch.where(carry.alive & (outcome != 0), outcome.to(torch.int8), code)
@@ -69,36 +77,52 @@ class Stopping:
         return code
 
 
-def explain(code: Tensor, carry: Carry, report: Report, tried: Evaluation, trial: Tensor, attempt: int) -> list[str]:
-    """For each row a message: why it stopped, where, with which step and error, and the coordinate to blame.
+class Explanations(Sequence[str]):
+    """For rows that stop together a sentence each: why, where, with which step and error, and the coordinate to blame.
 
-    `tried` and `trial` are the last measurement and the position ``(B, D)`` it was made at.
+    `tried` and `trial` are the last measurement and the position ``(B, D)`` it was made at. The sentences are put
+    together only when they are read: ten thousand rows may stop at once.
     """
-    point = carry.point
-    q, value, slope = point.state["q"], point.evaluation.value.tolist(), point.evaluation.square.sqrt().tolist()
-    error = [None] * len(value) if report.error is None else report.error.tolist()
-    bad = ~(torch.isfinite(tried.grad) & torch.isfinite(trial))
-    guilty = torch.where(bad.any(-1), bad.int().argmax(-1), point.evaluation.grad.abs().argmax(-1)).tolist()
-    messages = []
-    for i, status in enumerate(code.tolist()):
-        t, h = carry.t[i].item(), report.h[i].item()
-        position = ", ".join(f"{number:.6g}" for number in q[i, :SHOWN].tolist()) + (", ..." if q.shape[1] > SHOWN else "")
-        known = [f"t = {t:.6g}"]
-        if h == h:
+
+    def __init__(
+        self, code: Tensor, carry: Carry, report: Report, tried: Evaluation, trial: Tensor, attempt: int
+    ) -> None:
+        self._code, self._t, self._point, self._attempt = code, carry.t, carry.point, attempt
+        self._h, self._error = report.h, report.error
+        self._tried, self._trial = tried, trial
+
+    def __len__(self) -> int:
+        return len(self._code)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        status = Status(int(self._code[index]))
+        q, measured = self._point.state["q"][index], self._point.evaluation
+        tried, trial = self._tried.grad[index], self._trial[index]
+        known = [f"t = {self._t[index].item():.6g}"]
+        if (h := self._h[index].item()) == h:
             known.append(f"last h = {h:.3g}")
-        if error[i] is not None:
-            known.append(f"error = {error[i]:.3g}")
+        if self._error is not None:
+            known.append(f"error = {self._error[index].item():.3g}")
+        position = ", ".join(f"{x:.6g}" for x in q[:SHOWN].tolist()) + (", ..." if len(q) > SHOWN else "")
         text = (
-            f"{REASONS[Status(status)]} after {attempt} steps ({', '.join(known)}) "
-            f"at x = ({position}), f = {value[i]:.6g}, |grad f| = {slope[i]:.3g}"
+            f"{REASONS[status]} after {self._attempt} steps ({', '.join(known)}) at x = ({position}), "
+            f"f = {measured.value[index].item():.6g}, |grad f| = {measured.square[index].sqrt().item():.3g}"
         )
-        j = guilty[i]
-        if status == Status.NONFINITE:
+        if status in (Status.NONFINITE, Status.DIVERGED) and not bool(torch.isfinite(self._tried.square[index])):
+            bad = ~(torch.isfinite(tried) & torch.isfinite(trial))
+            worst = int(bad.int().argmax()) if bool(bad.any()) else int(tried.abs().argmax())
             text += (
-                f"; there f = {tried.value[i].item():.3g}, and coordinate {j} is the first to blame: "
-                f"x[{j}] = {trial[i, j].item():.3g}, gradient {tried.grad[i, j].item():.3g}; x above is the last good state"
+                f"; that is the last good state. At the trial f = {self._tried.value[index].item():.3g}, worst coordinate "
+                f"{worst}: x[{worst}] = {trial[worst].item():.3g}, gradient {tried[worst].item():.3g}"
             )
         elif status != Status.CONVERGED:
-            text += f"; worst coordinate {j}: x[{j}] = {q[i, j].item():.6g}, gradient {point.evaluation.grad[i, j].item():.3g}"
-        messages.append(text)
-    return messages
+            grad = measured.grad[index]
+            worst = int(grad.abs().argmax())
+            text += f"; worst coordinate {worst}: x[{worst}] = {q[worst].item():.6g}, gradient {grad[worst].item():.3g}"
+        return text

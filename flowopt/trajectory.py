@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -53,7 +53,7 @@ class Trajectory:
     """Number of the attempt that each record shows, ``(T,)``."""
     status: Array
     """Status code per row, ``(B,)``: see `Status`."""
-    message: list[str]
+    message: Sequence[str]
     """Why each row stopped, in words."""
     steps: Array
     """Attempted steps per row, ``(B,)``, rejected ones included."""
@@ -61,6 +61,10 @@ class Trajectory:
     """Evaluations per row, ``(B,)`` each: ``gradient``, ``value``, ``hvp``."""
     best_f: Array
     """Lowest f that the row was accepted at, ``(B,)``, over all steps and not only the recorded ones."""
+    average: Array | None = None
+    """Average of the iterates, ``(B, D)``, of a method with IterateAveraging."""
+    average_f: Array | None = None
+    """Objective at the average, ``(B,)``; measured once at the end and not counted."""
     about: dict[str, Any] = field(default_factory=dict)
     """Problem, method, its parameters, the reading it follows, seed."""
     dense: Callable[[Any], Array] | None = field(default=None, repr=False, compare=False)
@@ -113,6 +117,8 @@ class Trajectory:
             steps=self.steps[pick],
             evaluations={kind: count[pick] for kind, count in self.evaluations.items()},
             best_f=self.best_f[pick],
+            average=None if self.average is None else self.average[pick],
+            average_f=None if self.average_f is None else self.average_f[pick],
             about=self.about,
         )
 
@@ -136,6 +142,7 @@ class Trajectory:
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain Python lists and numbers, ready for json (NaN and infinities become None)."""
         result: dict[str, Any] = {name: _plain(getattr(self, name)) for name in (*_PER_RECORD, *_PER_ROW, "attempt")}
+        result |= {name: _plain(getattr(self, name)) for name in _OPTIONAL}
         result["status"] = [Status(int(code)).words for code in self.status]
         return result | {
             "message": list(self.message),
@@ -151,7 +158,8 @@ class Trajectory:
         target.parent.mkdir(parents=True, exist_ok=True)
         arrays = {name: getattr(self, name) for name in (*_PER_RECORD, *_PER_ROW, "attempt", "status")}
         arrays |= {f"evaluations_{kind}": count for kind, count in self.evaluations.items()}
-        text = json.dumps({"format": FORMAT, "message": self.message, "about": _plain(self.about)})
+        arrays |= {name: array for name in _OPTIONAL if (array := getattr(self, name)) is not None}
+        text = json.dumps({"format": FORMAT, "message": list(self.message), "about": _plain(self.about)})
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -173,6 +181,7 @@ class Trajectory:
                 if text["format"] != FORMAT:
                     raise BadValue(f"{path} has file format {text['format']}; this version reads {FORMAT}")
                 arrays = {name: file[name] for name in (*_PER_RECORD, *_PER_ROW, "attempt", "status")}
+                arrays |= {name: file[name] for name in _OPTIONAL if name in file.files}
                 prefix = "evaluations_"
                 kinds = {name.removeprefix(prefix): file[name] for name in file.files if name.startswith(prefix)}
         except FileNotFoundError:
@@ -186,6 +195,7 @@ class Trajectory:
 
 _PER_RECORD = ("x", "f", "grad_norm", "h", "t", "error", "energy", "accepted", "cost")
 _PER_ROW = ("steps", "best_f")
+_OPTIONAL = ("average", "average_f")
 
 
 def _plain(value: Any) -> Any:

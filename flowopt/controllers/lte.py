@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from flowopt import rows
-from flowopt.errors import check_positive
+from flowopt.errors import check_limit, check_positive
 from flowopt.parts import Controller, Number
 from flowopt.state import Memory, Point, Step, Verdict
 
@@ -29,7 +29,8 @@ class LTE(Controller):
     requires = frozenset({"error"})
 
     def __post_init__(self) -> None:
-        check_positive(self.name, eta=self.eta, h_max=self.h_max)
+        check_positive(self.name, eta=self.eta)
+        check_limit(self.name, h_max=self.h_max)
 
     def start(self, point: Point) -> tuple[Tensor, Memory]:
         assert point.rate is not None
@@ -37,4 +38,4 @@ class LTE(Controller):
 
     def judge(self, step: Step, memory: Memory) -> Verdict:
         assert step.error_max is not None
-        return Verdict((step.h * (self.eta / step.error_max)).clamp(max=self.h_max), memory)
+        return Verdict((step.h * self.eta / step.error_max).clamp(max=self.h_max), memory)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from flowopt import rows
-from flowopt.errors import BadValue, check_choice, check_positive, check_range
+from flowopt.errors import BadValue, check_choice, check_count, check_limit, check_positive, check_range
 from flowopt.parts import Controller, Number, full
 from flowopt.state import Memory, Point, Step, Verdict
 
@@ -43,14 +43,16 @@ class NewtonStep(Controller):
     source = "TLR eq 8"
 
     def __post_init__(self) -> None:
-        check_positive(self.name, lr=self.lr, gamma=self.gamma, max_factor=self.max_factor)
+        check_positive(self.name, lr=self.lr, gamma=self.gamma)
+        check_limit(self.name, max_factor=self.max_factor)
         check_range(self.name, "p", self.p, 0.0, 1.0, open_low=True)
         check_choice(self.name, "schedule", self.schedule, ("in_step", "lagged"))
+        check_choice(self.name, "guard", self.guard, (True, False))
         if self.K is not None and self.batches_per_epoch is not None:
             raise BadValue(f"{self.name}: give K, or p with batches_per_epoch, not both")
-        for count in (self.K, self.batches_per_epoch):
-            if count is not None and (not isinstance(count, int) or count < 1):
-                raise BadValue(f"{self.name}: K and batches_per_epoch are whole numbers >= 1, not {count!r}")
+        for name in ("K", "batches_per_epoch"):
+            if getattr(self, name) is not None:
+                check_count(self.name, name, getattr(self, name), 1)
 
     @property
     def period(self) -> int:

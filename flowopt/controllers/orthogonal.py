@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from flowopt import rows
-from flowopt.errors import BadValue, check_choice, check_positive, check_range
+from flowopt.errors import BadValue, check_choice, check_count, check_positive, check_range
 from flowopt.parts import Controller, Number, full
 from flowopt.state import Memory, Point, Step, Verdict
 
@@ -47,16 +47,18 @@ class OrthogonalGradient(Controller):
 
     def __post_init__(self) -> None:
         check_positive(self.name, alpha0=self.alpha0)
-        check_range(self.name, "gamma_max", self.gamma_max, 1.0)
+        check_range(self.name, "gamma_max", self.gamma_max, 1.0, infinite=True)
         check_choice(self.name, "retrace", self.retrace, ("initial", "epoch", None))
         check_choice(self.name, "retrace_formula", self.retrace_formula, ("corrected", "printed"))
         if isinstance(self.kappa, str):
             check_choice(self.name, "kappa", self.kappa, ("auto",))
         else:
             check_positive(self.name, kappa=self.kappa)
-        for name in ("crop", "warmup", "epoch_length"):
+        for name in ("crop", "warmup"):
             if getattr(self, name) is not None:
                 check_positive(self.name, **{name: getattr(self, name)})
+        if self.epoch_length is not None:
+            check_count(self.name, "epoch_length", self.epoch_length, 1)
         if (self.retrace == "epoch") != (self.epoch_length is not None):
             raise BadValue(f"{self.name}: retrace='epoch' and epoch_length go together; give both or neither")
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from flowopt import rows
-from flowopt.errors import check_positive, check_range
+from flowopt.errors import check_limit, check_positive, check_range
 from flowopt.parts import Controller, Number, full
 from flowopt.state import Memory, Point, Step, Verdict
 
@@ -37,7 +37,8 @@ class PI(Controller):
 
     def __post_init__(self) -> None:
         check_range(self.name, "rtol", self.rtol, 0.0)
-        check_positive(self.name, atol=self.atol, h_max=self.h_max, safety=self.safety, shrink=self.shrink)
+        check_positive(self.name, atol=self.atol, safety=self.safety, shrink=self.shrink)
+        check_limit(self.name, h_max=self.h_max)
         check_range(self.name, "safety", self.safety, 0.0, 1.0)
         check_range(self.name, "shrink", self.shrink, 0.0, 1.0)
         check_range(self.name, "grow", self.grow, 1.0)

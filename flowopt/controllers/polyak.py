@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from flowopt.errors import check_positive, check_range
+from flowopt.errors import check_limit, check_positive, check_range
 from flowopt.parts import Controller, Number
 from flowopt.state import Evaluation, Memory, Point, Step, Verdict
 
@@ -30,7 +30,8 @@ class Polyak(Controller):
 
     def __post_init__(self) -> None:
         check_range(self.name, "f_star", self.f_star)
-        check_positive(self.name, scale=self.scale, h_max=self.h_max)
+        check_positive(self.name, scale=self.scale)
+        check_limit(self.name, h_max=self.h_max)
 
     def start(self, point: Point) -> tuple[Tensor, Memory]:
         return self._step(point.evaluation), {}

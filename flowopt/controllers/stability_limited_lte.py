@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from flowopt import rows
-from flowopt.errors import check_positive, check_range
+from flowopt.errors import check_limit, check_positive, check_range
 from flowopt.parts import Controller, Number
 from flowopt.state import Memory, Point, Step, Verdict
 
@@ -41,7 +41,8 @@ class StabilityLimitedLTE(Controller):
     requires = frozenset({"error", "single_stage", "descent"})
 
     def __post_init__(self) -> None:
-        check_positive(self.name, eta=self.eta, h_max=self.h_max)
+        check_positive(self.name, eta=self.eta)
+        check_limit(self.name, h_max=self.h_max)
         check_range(self.name, "safety", self.safety, 0.0, 1.0, open_low=True)
 
     def start(self, point: Point) -> tuple[Tensor, Memory]:
@@ -50,7 +51,7 @@ class StabilityLimitedLTE(Controller):
 
     def judge(self, step: Step, memory: Memory) -> Verdict:
         assert step.error is not None and step.error_max is not None and step.before.rate is not None
-        accurate = step.h * (self.eta / step.error_max)
+        accurate = step.h * self.eta / step.error_max
         # error = h/2 (d_k - d_{k-1}) and q_k - q_{k-1} = h d_{k-1}, so 2/L = h^2 |d_{k-1}| / |error|
         stable = self.safety * step.h**2 * rows.norm(step.before.rate["q"]) / rows.norm(step.error["q"])
         h = torch.fmin(accurate, stable)  # fmin passes over the NaN of 0/0

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from flowopt import rows
-from flowopt.errors import BadValue, check_positive
+from flowopt.errors import check_count, check_positive
 from flowopt.integrators.krylov import gmres
 from flowopt.parts import Integrator, System
 from flowopt.state import Evaluation, Measure, Move, Rate, State
@@ -42,8 +42,7 @@ class BackwardEuler(Integrator):
 
     def __post_init__(self) -> None:
         check_positive(self.name, tolerance=self.tolerance)
-        if not isinstance(self.max_iterations, int) or self.max_iterations < 1:
-            raise BadValue(f"{self.name}: max_iterations = {self.max_iterations!r} must be a whole number >= 1")
+        check_count(self.name, "max_iterations", self.max_iterations, 1)
 
     @property
     def needs_hvp(self) -> bool:

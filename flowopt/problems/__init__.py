@@ -2,5 +2,6 @@
 
 from flowopt.problems.library import library, problem, problems
 from flowopt.problems.problem import Problem
+from flowopt.problems.wrappers import noisy, rotated, scaled, shifted
 
-__all__ = ["Problem", "library", "problem", "problems"]
+__all__ = ["Problem", "library", "noisy", "problem", "problems", "rotated", "scaled", "shifted"]

@@ -38,8 +38,8 @@ def from_numpy(
     """A Problem from a NumPy function of one point ``(D,)``, called row by row.
 
     `jac` gives the gradient ``(D,)``. Without it finite differences do, with steps of eps^(1/3) max(1, |x|) for
-    "central" or eps^(1/2) max(1, |x|) for "forward", and every call of `fun` is counted as a value. `known` are fields of
-    Problem: name, start, domain, minimisers, minimum.
+    "central" or eps^(1/2) max(1, |x|) for "forward", and every call of `fun` is counted as a value. `known` are
+    fields of Problem: name, start, domain, minimisers, minimum.
     """
     check_choice("from_numpy", "difference", difference, ("central", "forward"))
 

@@ -58,6 +58,7 @@ class SeparableHamiltonian(System):
         check_range(self.name, "weight_decay", self.weight_decay, 0.0)
         check_range(self.name, "F0", self.F0)
         check_choice(self.name, "s", self.s, (0, 1))
+        check_choice(self.name, "tune_F0", self.tune_F0, (True, False))
         if self.tune_F0 and not bool(torch.as_tensor(self.eta % 2 == 1).all()):
             raise BadValue(f"{self.name}: tune_F0 needs eta to be an odd integer (Algorithm 2), not {self.eta!r}")
 
@@ -70,8 +71,9 @@ class SeparableHamiltonian(System):
 
     def base(self, state: State, evaluation: Evaluation) -> Tensor:
         """b = F + w/2 |q|^2 - F0, ``(B,)``."""
-        decayed = self._has_decay
-        value = evaluation.value + 0.5 * self.weight_decay * rows.dot(state["q"], state["q"]) if decayed else evaluation.value
+        value = evaluation.value
+        if self._has_decay:
+            value = value + 0.5 * self.weight_decay * rows.dot(state["q"], state["q"])
         return value - state.get("F0", self.F0)
 
     def potential(self, state: State, evaluation: Evaluation) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from flowopt import rows
-from flowopt.errors import BadValue
+from flowopt.errors import check_count
 from flowopt.noise import normal
 from flowopt.parts import System, Transform
 from flowopt.state import Evaluation, Memory, State
@@ -14,11 +14,12 @@ from flowopt.state import Evaluation, Memory, State
 
 @dataclass(frozen=True)
 class Bounces(Transform):
-    """Bounces: give the momentum a random direction and keep its norm, every `fixed_interval` steps (`fixed_bounces`
-    times in all), and whenever f has made no progress for `progress_interval` steps.
+    """Bounces: give the momentum a random direction and keep its norm, at fixed steps and where there is no progress.
 
-    De Luca and Silverstein 2022, section 3. Progress means a new lowest f. Raises BadValue for negative counts or
-    intervals below 1.
+    That is every `fixed_interval` steps, `fixed_bounces` times in all, and after `progress_interval` steps in a row
+    without progress. Progress means a new lowest f. De Luca and Silverstein 2022, section 3.
+
+    Raises BadValue for negative counts or intervals below 1.
     """
 
     fixed_bounces: int = 0
@@ -31,9 +32,7 @@ class Bounces(Transform):
 
     def __post_init__(self) -> None:
         for name, least in (("fixed_bounces", 0), ("fixed_interval", 1), ("progress_interval", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise BadValue(f"{self.name}: {name} = {value!r} must be a whole number >= {least}")
+            check_count(self.name, name, getattr(self, name), least)
 
     def start(self, state: State, evaluation: Evaluation, seeds: Tensor) -> Memory:
         nothing = torch.zeros_like(seeds)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowopt.errors import BadValue
+from flowopt.errors import check_count
 from flowopt.parts import System, Transform
 from flowopt.state import Evaluation, Memory, State
 
@@ -27,8 +27,8 @@ class IterateAveraging(Transform):
     source = "Polyak, Juditsky 1992; ELRA section 3.7"
 
     def __post_init__(self) -> None:
-        if self.window is not None and (not isinstance(self.window, int) or self.window < 1):
-            raise BadValue(f"{self.name}: window = {self.window!r} must be a whole number >= 1, or None for all steps")
+        if self.window is not None:
+            check_count(self.name, "window", self.window, 1)
 
     def start(self, state: State, evaluation: Evaluation, seeds: Tensor) -> Memory:
         q = state["q"]

@@ -1,0 +1,5 @@
+"""``python -m flowopt``: the command line."""
+
+from flowopt.cli import main
+
+main()

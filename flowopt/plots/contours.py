@@ -1,0 +1,222 @@
+"""Paths over contours of f, for two coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import colormaps, patheffects
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.contour import ContourSet
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from flowopt.errors import BadValue
+from flowopt.plots import style
+from flowopt.plots.cast import Member, Runs, cast, legend, named
+from flowopt.problems import Problem
+from flowopt.problems.own import as_problem
+from flowopt.state import Status
+from flowopt.trajectory import Trajectory
+
+Array = NDArray[Any]
+
+POINTS = 401
+"""Grid points per axis on which f is computed."""
+NUMPY_POINTS = 101
+"""The same for a NumPy function."""
+LEVELS = 15
+DECADES = 7.0
+"""Contours reach at most this many decades below the highest value in the window."""
+DOTTED = 60
+"""A path with up to this many points shows each of them."""
+LONG = 300
+"""A path with more points than this is drawn finer."""
+SHOWN = 300
+"""Paths that are drawn at most."""
+GONE = (int(Status.DIVERGED), int(Status.NONFINITE))
+
+START: dict[str, Any] = {"marker": "o", "mfc": "white", "mec": "black", "ms": 7, "ls": ""}
+REFERENCE: dict[str, Any] = {"ls": (0, (5, 2)), "lw": 1.4}
+STAR: dict[str, Any] = {"marker": "*", "mfc": "black", "mec": "white", "ms": 13, "ls": ""}
+
+Window = tuple[tuple[float, float], tuple[float, float]]
+
+
+class Track(NamedTuple):
+    """One path, as it is drawn."""
+
+    x: Array
+    """Positions ``(T, 2)``, finite."""
+    look: style.Look
+    thin: bool
+    gone: bool
+    """Whether the row diverged."""
+
+
+def paths(
+    runs: Runs, problem: Problem | str, path: str | Path | None = None, reference: Trajectory | None = None
+) -> Figure:
+    """The paths of one or several runs over contours of f, for D = 2.
+
+    Starts are white circles, known minimisers black stars, a reference flow a black dashed line. Where the minimum is
+    known the contours are logarithmic in f - minimum; otherwise each lies around an equal share of the window.
+    Writes to `path` if given, and returns the Figure.
+    Raises BadValue unless D = 2: a cut through more coordinates would not show the f that the path saw.
+    """
+    given = named(runs)
+    known = as_problem(problem)
+    sizes = {run.x.shape[-1] for run in given.values()}
+    if sizes != {2}:
+        raise BadValue(f"a contour picture needs runs in 2 coordinates; these have {sorted(sizes) or 'no run at all'}")
+    members = cast(given, SHOWN)
+    total = sum(run.rows for run in given.values())
+    title = known.name if len(given) > 1 else f"{next(iter(given))} on {known.name}"
+    if total > len(members):
+        title += f" ({len(members)} of {total} paths shown)"
+    with style.figure(10.5, 7.2, title) as drawn:
+        axes = drawn.add_subplot()
+        entries = legend(given, members) + draw(axes, tracks(members), known, reference)
+        drawn.legend(handles=entries, loc="outside right upper", frameon=False)
+    return style.write(drawn, path)
+
+
+def tracks(members: Sequence[Member]) -> list[Track]:
+    """The paths of the members, without points that are not finite."""
+    found = []
+    for member in members:
+        x = member.run.x[:, 0]
+        found.append(Track(x[np.isfinite(x).all(-1)], member.look, member.thin, int(member.run.status[0]) in GONE))
+    return found
+
+
+def draw(axes: Axes, drawn: Sequence[Track], problem: Problem, reference: Trajectory | None = None) -> list[Line2D]:
+    """Contours of the problem and the paths over them; returns legend entries for what is neither row nor run."""
+    relief = survey(problem, window(problem, drawn, wide=True), POINTS)
+    _scale(axes, shade(axes, relief), relief)
+    entries = [_mark("start", **START)]
+    if reference is not None:
+        trace_reference(axes, reference)
+        entries.append(_mark("reference flow", color="black", **REFERENCE))
+    leaving = sum(trace(axes, track, relief.window) for track in drawn)
+    if problem.minimisers:
+        entries.append(_mark("minimiser", **STAR))
+    if leaving:
+        text = "the path leaves the window" if len(drawn) == 1 else f"{leaving} of {len(drawn)} paths leave the window"
+        entries.append(_mark(text, ls=""))
+    axes.set(xlabel="x[0]", ylabel="x[1]")
+    return entries
+
+
+class Relief(NamedTuple):
+    """The problem as a picture shows it."""
+
+    window: Window
+    mesh: tuple[Array, Array]
+    f: Array
+    """f, or f - minimum where that is known, masked where it is not finite."""
+    levels: Array
+    label: str
+    minimisers: tuple[tuple[float, ...], ...]
+
+
+def survey(problem: Problem, shown: Window, points: int) -> Relief:
+    """Compute f on a grid of `points` x `points`, fewer for a NumPy function, which is called point by point."""
+    if not problem.differentiable_twice:
+        points = min(points, NUMPY_POINTS)
+    x, y = np.meshgrid(*(np.linspace(*side, points) for side in shown))
+    f = np.asarray(problem(np.stack((x, y), axis=-1).reshape(-1, 2))).reshape(x.shape)
+    f = np.ma.masked_invalid(f if problem.minimum is None else f - problem.minimum)
+    levels, label = _levels(f.compressed(), problem.minimum is not None)
+    return Relief(shown, (x, y), f, levels, label, problem.minimisers)
+
+
+def shade(axes: Axes, relief: Relief) -> ContourSet | None:
+    """Draw the contours, white at the bottom, and the minimisers; None where f is constant or nowhere finite."""
+    axes.set(xlim=relief.window[0], ylim=relief.window[1])
+    axes.grid(False)
+    for point in relief.minimisers:
+        axes.plot(*point, **STAR, zorder=6)
+    if len(relief.levels) < 2:
+        return None
+    greys = ListedColormap(colormaps["Greys"](np.linspace(0.0, 0.55, len(relief.levels) + 1)))
+    norm = BoundaryNorm(relief.levels, greys.N, extend="both")
+    axes.contour(*relief.mesh, relief.f, levels=relief.levels, colors="#8a8a8a", linewidths=0.4)
+    return axes.contourf(*relief.mesh, relief.f, levels=relief.levels, cmap=greys, norm=norm, extend="both", zorder=0)
+
+
+def trace(axes: Axes, track: Track, shown: Window) -> bool:
+    """Draw a path; whether it leaves the window."""
+    x, look = track.x, track.look
+    if not len(x):
+        return False
+    if track.thin:
+        axes.plot(x[:, 0], x[:, 1], color=look.colour, lw=0.6, alpha=0.55)
+    else:
+        wide = 1.6 if len(x) <= LONG else 1.0
+        halo = [patheffects.withStroke(linewidth=2 * wide, foreground="white", alpha=0.8)]
+        axes.plot(x[:, 0], x[:, 1], color=look.colour, ls=look.dash, lw=wide, path_effects=halo)
+        if len(x) <= DOTTED:
+            axes.plot(x[:, 0], x[:, 1], color=look.colour, marker=look.marker, ms=3, ls="")
+    size = 4 if track.thin else 8
+    axes.plot(*x[-1], color=look.colour, marker=look.marker, ms=size, mec="white", mew=0.7, ls="", zorder=5)
+    axes.plot(*x[0], **(START | {"ms": 3 if track.thin else 7}), zorder=5)
+    low, high = np.transpose(shown)
+    return not bool(((low <= x) & (x <= high)).all())
+
+
+def trace_reference(axes: Axes, flow: Trajectory) -> None:
+    """Draw the reference flow."""
+    x = flow.x[:, 0]
+    axes.plot(x[:, 0], x[:, 1], color="black", **REFERENCE, zorder=4)
+
+
+def window(problem: Problem, drawn: Sequence[Track], wide: bool) -> Window:
+    """What a picture shows: the domain and the starts, and if `wide` the paths up to half a domain beyond it.
+
+    Without a domain: the paths of rows that did not diverge.
+    """
+    firm = np.concatenate([np.reshape(problem.minimisers, (-1, 2)), *(track.x[:1] for track in drawn)])
+    paths = np.concatenate([firm, *(track.x for track in drawn if not track.gone)])
+    if problem.domain is None:
+        low, high = paths.min(0), paths.max(0)
+        room = np.where(high > low, 0.12 * (high - low), 1.0)
+    else:
+        low, high = np.transpose(problem.domain)
+        if wide:
+            paths = np.clip(paths, low - 0.5 * (high - low), high + 0.5 * (high - low))
+            low, high = np.minimum(low, paths.min(0)), np.maximum(high, paths.max(0))
+        low, high = np.minimum(low, firm.min(0)), np.maximum(high, firm.max(0))
+        room = 0.02 * (high - low)
+    (left, below), (right, above) = (low - room).tolist(), (high + room).tolist()
+    return (left, right), (below, above)
+
+
+def _mark(label: str, **how: Any) -> Line2D:
+    return Line2D([], [], label=label, **how)
+
+
+def _scale(axes: Axes, filled: ContourSet | None, relief: Relief) -> None:
+    if filled is None:
+        return
+    figure = axes.get_figure()
+    assert figure is not None
+    ticks = relief.levels[::2]
+    bar = figure.colorbar(filled, ax=axes, location="bottom", shrink=0.9, aspect=35, ticks=ticks)
+    bar.set_label(relief.label)
+    bar.ax.set_xticklabels([f"{float(f'{level:.2g}'):g}" for level in ticks])
+    bar.ax.minorticks_off()
+
+
+def _levels(values: Array, from_minimum: bool) -> tuple[Array, str]:
+    """Levels of the contours, and what they show. The lowest leave out the thousandth around the minimum."""
+    if from_minimum and (values > 0).any():
+        values = values[values > 0]
+        low = max(np.quantile(values, 0.001), values.max() * 10.0**-DECADES)
+        return np.unique(np.geomspace(low, values.max(), LEVELS)), "f - minimum (logarithmic)"
+    shares = np.quantile(values, np.linspace(0, 1, LEVELS)) if len(values) else values
+    return np.unique(shares), "f (each level encloses an equal share of the window)"

@@ -1,0 +1,96 @@
+"""How the pictures look: colours that colour-blind readers can tell apart, line styles and markers that repeat the message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from flowopt.files import replacing
+from flowopt.state import Status
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito 2008, without yellow (too light on white) and black (kept for references and minimisers)."""
+DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (1, 1.3)), (0, (6, 1.5, 1, 1.5)), (0, (4, 1.2, 1, 1.2, 1, 1.2)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+GREY = "#666666"
+REJECTED = "black"
+
+FONTS = {
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 10,
+    "legend.fontsize": 9,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "figure.titlesize": 12,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.6,
+}
+DPI = 150
+
+
+class Look(NamedTuple):
+    """How one of several curves is drawn."""
+
+    colour: str
+    dash: Any
+    marker: str
+
+
+def look(index: int) -> Look:
+    """The look of curve number `index`; 30 in a row differ in colour or dashes."""
+    return Look(PALETTE[index % len(PALETTE)], DASHES[index % len(DASHES)], MARKERS[index % len(MARKERS)])
+
+
+STATUS_LOOK: dict[Status, tuple[str, str]] = {
+    Status.RUNNING: (GREY, "."),
+    Status.CONVERGED: ("#009E73", "o"),
+    Status.MAX_STEPS: ("#0072B2", "s"),
+    Status.TIME_REACHED: ("#56B4E9", "D"),
+    Status.STEP_TOO_SMALL: ("#E69F00", "v"),
+    Status.NONFINITE: ("#D55E00", "X"),
+    Status.BELOW_F0: ("#CC79A7", "^"),
+    Status.DIVERGED: ("#000000", "P"),
+    Status.SOLVER_FAILED: ("#8C510A", "*"),
+    Status.INTERRUPTED: (GREY, "d"),
+}
+"""Colour and marker of a row by how it ended."""
+
+
+@contextmanager
+def figure(width: float, height: float, title: str = "") -> Iterator[Figure]:
+    """A Figure of that size in inches to draw on; fonts and grid hold inside the block only."""
+    with matplotlib.rc_context(FONTS):
+        drawn = Figure(figsize=(width, height), layout="constrained")
+        if title:
+            drawn.suptitle(title)
+        yield drawn
+
+
+def note(axes: Axes, text: str) -> None:
+    """Say in words why a panel is empty, and take its ticks away."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY, style="italic", wrap=True)
+    axes.tick_params(left=False, labelleft=False, which="both")
+    axes.grid(False)
+
+
+def write(drawn: Figure, path: str | Path | None) -> Figure:
+    """Write the figure to `path` in the format of its suffix (PNG if it has none), and hand it back."""
+    if path is not None:
+        target = Path(path)
+        if not target.suffix:
+            target = target.with_suffix(".png")
+        with replacing(target) as file, matplotlib.rc_context(FONTS):
+            drawn.savefig(file, format=target.suffix[1:], dpi=DPI)
+    return drawn

@@ -1,0 +1,130 @@
+"""Settings as people type them: ``key=value``, ``method.key=value``, starting points, grids."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowopt.baselines import as_baseline
+from flowopt.errors import BadValue, UnknownName, check_range
+from flowopt.papers import METHODS
+from flowopt.problems.problem import Problem
+
+PROBLEM = "problem"
+"""The owner of a setting that is an option of the problem: ``problem.key=value``."""
+MOST_STARTS = 100_000
+"""Starts that a grid may have."""
+
+
+class Setting(NamedTuple):
+    """One ``[owner.]key=value``."""
+
+    owner: str
+    """A method, "problem", or "" for whoever has the key."""
+    key: str
+    value: Any
+
+
+class Settings(NamedTuple):
+    """Settings, each with those that it is for."""
+
+    problem: dict[str, Any]
+    methods: dict[str, dict[str, Any]]
+
+
+def parse_setting(text: str) -> Setting:
+    """Take ``[owner.]key=value`` apart; the value is a Python literal where it reads as one, else a string.
+
+    >>> parse_setting("ecdsep.eta=2.0")
+    Setting(owner='ecdsep', key='eta', value=2.0)
+    >>> parse_setting("scaling=identity").value
+    'identity'
+
+    Raises BadValue for a text that has no such form.
+    """
+    name, equals, value = text.partition("=")
+    owner, _, key = name.strip().rpartition(".")
+    if not equals or not key:
+        raise BadValue(f"a setting is key=value, method.key=value or problem.key=value, not {text!r}")
+    try:
+        return Setting(owner, key, ast.literal_eval(value.strip()))
+    except (ValueError, SyntaxError):
+        return Setting(owner, key, value.strip())
+
+
+def assign(texts: Sequence[str], methods: Sequence[str]) -> Settings:
+    """Give each setting to those that it is for: a plain ``key=value`` to all `methods` that have such a parameter.
+
+    SciPy's minimizers take any option, so theirs must name them unless nothing else runs.
+    Raises UnknownName for an owner that does not run and for a key that nobody has, BadValue for a malformed text.
+    """
+    for name in methods:
+        if name not in METHODS and as_baseline(name, {}) is None:
+            raise UnknownName("method", name, METHODS)
+    found = Settings({}, {name: {} for name in methods})
+    for setting in map(parse_setting, texts):
+        if setting.owner == PROBLEM:
+            found.problem[setting.key] = setting.value
+        elif setting.owner:
+            if setting.owner not in methods:
+                raise UnknownName("method in this run", setting.owner, [*methods, PROBLEM])
+            found.methods[setting.owner][setting.key] = setting.value
+        else:
+            fitting = [name for name in methods if _has(name, setting, alone=len(methods) == 1)]
+            if not fitting:
+                raise UnknownName(f"parameter of {' or '.join(methods)}", setting.key, _parameters(methods))
+            for name in fitting:
+                found.methods[name][setting.key] = setting.value
+    return found
+
+
+def parse_starts(texts: Sequence[str]) -> NDArray[np.float64] | None:
+    """Starting points ``(B, D)`` from ``"-1.2,1"`` each; None if there are none. Raises BadValue for anything else."""
+    points = []
+    for text in texts:
+        try:
+            points.append([float(number) for number in text.replace(",", " ").split()])
+        except ValueError:
+            raise BadValue(f"a start is numbers with commas between them, like -1.2,1; not {text!r}") from None
+    if len({len(point) for point in points}) > 1:
+        raise BadValue(f"all starts need the same number of coordinates, not {[len(point) for point in points]}")
+    return np.array(points) if points else None
+
+
+def grid(problem: Problem, side: int) -> NDArray[np.float64]:
+    """An even grid of side^D starts ``(B, D)`` over the problem's domain, the last coordinate running fastest.
+
+    Raises BadValue for a problem without a domain, a side below 2, or too many starts.
+    """
+    if problem.domain is None:
+        raise BadValue(f"{problem.name} has no domain to lay a grid over; give starts with --x0")
+    check_range("--grid", "N", side, 2)
+    if side ** len(problem.domain) > MOST_STARTS:
+        most = int(MOST_STARTS ** (1 / len(problem.domain)))
+        raise BadValue(
+            f"--grid {side} makes {side}^{len(problem.domain)} starts, more than {MOST_STARTS}; N is at most {most} here"
+            if most > 1
+            else f"--grid: {len(problem.domain)} coordinates are too many for a grid; give starts with --x0"
+        )
+    axes = np.meshgrid(*(np.linspace(low, high, side) for low, high in problem.domain), indexing="ij")
+    return np.stack(axes, axis=-1).reshape(-1, len(problem.domain))
+
+
+def _has(name: str, setting: Setting, alone: bool) -> bool:
+    if name in METHODS:
+        return setting.key in METHODS[name].defaults
+    if name.lower().startswith("scipy:"):
+        return alone
+    try:
+        as_baseline(name, {setting.key: setting.value})
+    except UnknownName:
+        return False
+    return True
+
+
+def _parameters(methods: Sequence[str]) -> list[str]:
+    return [key for name in methods if name in METHODS for key in METHODS[name].defaults]

@@ -1,0 +1,115 @@
+"""What the contract tests run over: every part and every named method, found and built, not listed by hand."""
+
+import dataclasses
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowopt.errors import IncompatibleParts
+from flowopt.kernel import Carry, Method, Report, begin, tell
+from flowopt.objective import Objective
+from flowopt.papers import METHODS
+from flowopt.parts import Controller, Integrator, Part, System, Transform
+from flowopt.problems import Problem, problem
+from flowopt.registry import discover
+from flowopt.rows import evaluation
+from flowopt.state import Evaluation
+
+KINDS: tuple[type[Part], ...] = (System, Integrator, Controller, Transform)
+PARTS: list[type[Part]] = [part for kind in KINDS for part in discover(kind).values()]
+SYSTEMS: list[type[System]] = list(discover(System).values())
+INTEGRATORS: list[type[Integrator]] = list(discover(Integrator).values())
+CONTROLLERS: list[type[Controller]] = list(discover(Controller).values())
+
+NAMES = sorted(METHODS)
+
+
+def build(part: type[Part], **given: Any) -> Any:
+    """An instance; parameters without a default are step sizes or tolerances, for which 1e-3 will do."""
+    required = {
+        field.name: 1e-3
+        for field in dataclasses.fields(part)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
+    return part(**required | given)
+
+
+def accepts_numbers(part: type[Part], name: str) -> bool:
+    """Whether a parameter is a number (and not a choice of words or a switch)."""
+    hint = typing.get_type_hints(part)[name]
+    kinds = set(typing.get_args(hint)) | {hint}
+    return bool(kinds & {int, float})
+
+
+def fits(*parts: Any) -> bool:
+    """Whether a Method can be built of these parts."""
+    try:
+        Method(*parts)
+    except IncompatibleParts:
+        return False
+    return True
+
+
+class Measured:
+    """A Measure that counts nothing and is written in differentiable operations, for autograd and torch.compile."""
+
+    def __init__(self, function: Callable[[Tensor], tuple[Tensor, Tensor]], hessian: Any = None) -> None:
+        self.function, self._hessian = function, hessian
+
+    def __call__(self, q: Tensor, rows: Tensor | None = None) -> Evaluation:
+        return evaluation(*self.function(q))
+
+    def of_row(self, index: int, q: Tensor) -> Evaluation:
+        return self(q)
+
+    def hvp(self, q: Tensor, vector: Tensor, rows: Tensor | None = None) -> Tensor:
+        return (self._hessian(q) @ vector.unsqueeze(-1)).squeeze(-1)
+
+    def hessian(self, q: Tensor, rows: Tensor | None = None) -> Tensor:
+        return self._hessian(q)
+
+
+def walk(
+    method: Method,
+    given: Problem | str,
+    x: Any,
+    steps: int,
+    seeds: list[int] | None = None,
+    t_end: float | None = None,
+) -> Iterator[tuple[Carry, Report | None]]:
+    """The carry after each step of the bare kernel, the start included, with the report of that step."""
+    given = problem(given) if isinstance(given, str) else given
+    q = torch.as_tensor(x)
+    rows = torch.arange(len(q)) if seeds is None else torch.tensor(seeds)
+    objective = Objective(given, rows)
+    with torch.no_grad():
+        carry = begin(method, q, objective(q), rows, objective, t_end)
+        yield carry, None
+        for _ in range(steps):
+            carry, report = tell(method, carry, objective(carry.trial["q"]), objective, t_end)
+            yield carry, report
+
+
+def leaves(record: Any, path: str = "") -> dict[str, Tensor]:
+    """Every tensor of a record, by where it stands."""
+    if isinstance(record, Tensor):
+        return {path: record}
+    found: dict[str, Tensor] = {}
+    if isinstance(record, dict):
+        for name, item in record.items():
+            found |= leaves(item, f"{path}.{name}")
+    elif isinstance(record, tuple):
+        names = getattr(record, "_fields", range(len(record)))
+        for name, item in zip(names, record, strict=True):
+            found |= leaves(item, f"{path}.{name}")
+    return found
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Bit for bit, NaN included."""
+    return a.dtype == b.dtype and torch.equal(a.nan_to_num(nan=12345.678), b.nan_to_num(nan=12345.678)) and (
+        torch.equal(a.isnan(), b.isnan())
+    )
