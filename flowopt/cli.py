@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +17,7 @@ from flowopt.files import write_json
 from flowopt.papers import METHODS, as_method
 from flowopt.problems.own import as_problem
 from flowopt.problems.problem import Problem
+from flowopt.progress import progress_bar
 from flowopt.state import Status
 from flowopt.trajectory import Trajectory
 
@@ -35,7 +38,10 @@ RECORDS = 2_000_000
 """Records, of one row at one step each, that an exploration keeps of a run unless told otherwise."""
 
 ProblemArgument = Annotated[
-    str, typer.Argument(metavar="PROBLEM", help="A problem's name (flowopt list problems), or module:function for one of your own.")
+    str,
+    typer.Argument(
+        metavar="PROBLEM", help="A problem's name (flowopt list problems), or module:function for one of your own."
+    ),
 ]
 Steps = Annotated[int, typer.Option(help="Attempted steps at most, rejected ones included.")]
 Out = Annotated[Path, typer.Option(help="Folder for pictures and trajectories; made if it is not there.")]
@@ -118,7 +124,8 @@ def cite(
 def explore(
     problem: ProblemArgument,
     method: Annotated[
-        list[str], typer.Option("--method", "-m", help="A method's name, torch:OPTIMIZER or scipy:MINIMIZER; may be given again.")
+        list[str],
+        typer.Option("--method", "-m", help="A method's name, torch:OPTIMIZER or scipy:MINIMIZER; may be given again."),
     ] = ["ecco"],  # noqa: B006 (typer reads the default and never changes it)
     x0: Starts = [],  # noqa: B006
     grid: Annotated[int | None, typer.Option(metavar="N", help="Start from an N x N grid over the domain.")] = None,
@@ -213,6 +220,8 @@ def compare(
 
 def _problem(name: str, options: dict[str, Any], dim: int | None) -> Problem:
     if dim is not None:
+        if "dim" in options:
+            raise BadValue("give --dim or --set problem.dim=..., not both")
         options = options | {"dim": dim}
     if ":" in name and options:
         raise BadValue(f"{name} is your own: it takes no options ({', '.join(options)}); the start gives its dimension")
@@ -265,22 +274,23 @@ def _pictures(runs: dict[str, Trajectory], problem: Problem, out: Path, basins: 
     from flowopt import plots
 
     flat = next(iter(runs.values())).x.shape[-1] == 2
-    files = []
+    wanted: dict[Path, Callable[[Path], object]] = {}
     for name, run in runs.items():
-        files.append(out / f"{problem.name}-{_plain(name)}-panels.png")
-        plots.trajectory(run, problem, files[-1])
+        start = f"{problem.name}-{_plain(name)}"
+        wanted[out / f"{start}-panels.png"] = partial(plots.trajectory, run, problem)
         if basins and flat:
-            files.append(out / f"{problem.name}-{_plain(name)}-basins.png")
-            plots.basins(run, problem, files[-1])
+            wanted[out / f"{start}-basins.png"] = partial(plots.basins, run, problem)
     if len(runs) > 1:
-        files.append(out / f"{problem.name}-panels.png")
-        plots.panels(runs, problem, files[-1])
+        wanted[out / f"{problem.name}-panels.png"] = partial(plots.panels, runs, problem)
     if flat:
-        files.append(out / f"{problem.name}-paths.png")
-        plots.paths(runs, problem, files[-1])
+        wanted[out / f"{problem.name}-paths.png"] = partial(plots.paths, runs, problem)
     else:
         print("no picture of the paths: contours show two coordinates, and this problem has more or fewer")
-    return files
+    with progress_bar(True, "pictures", len(wanted)) as bar:
+        for done, (file, draw) in enumerate(wanted.items()):
+            bar(done)
+            draw(file)
+    return list(wanted)
 
 
 def _finish(files: list[Path], json: Path | None, interrupted: bool) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flowopt.rows import evaluation
 from flowopt.errors import BadValue
 from flowopt.noise import normal, position_counter
 from flowopt.problems.problem import Problem
+from flowopt.rows import evaluation
 from flowopt.state import Evaluation
 
 
@@ -102,10 +102,11 @@ class Objective:
         with torch.enable_grad():
             q = q.detach().requires_grad_()
             value = self.problem.value(q)
-            if value.shape != q.shape[:1]:
+            if not isinstance(value, Tensor) or value.shape != q.shape[:1]:
+                returned = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
                 raise BadValue(
                     f"{self.problem.name}: the objective must map positions (..., D) to values (...); "
-                    f"for {tuple(q.shape)} it returned {tuple(value.shape)}"
+                    f"for {tuple(q.shape)} it returned {returned}"
                 )
             if not value.requires_grad:
                 raise BadValue(

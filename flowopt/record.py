@@ -15,11 +15,9 @@ from flowopt.trajectory import Trajectory
 Array = NDArray[Any]
 COLUMNS = ("x", "f", "grad_norm", "h", "t", "error", "energy", "accepted", "cost")
 
-CHUNK, SMALL = 256, 1000
-"""The records of a small batch are stacked every so often: Python's garbage collector would walk over a long list of
-small tensors again and again. A large batch is stacked once, at the end, straight into its place."""
-SAME_AS_F = "f"
-"""Stands for an energy column that is the column of f (gradient flows)."""
+STAGE, SMALL = 256, 1000
+"""The records of a batch of up to SMALL rows are written STAGE at a time: a copy for each would cost as much as the
+step itself, and a long list of small tensors is work for Python's garbage collector, which walks over it."""
 
 
 class Messages(Sequence[str]):
@@ -44,18 +42,23 @@ class Messages(Sequence[str]):
 class Recorder:
     """Keeps the records of the rows that are still running; rows leave it for good when they stop.
 
-    Within a stretch in which no row stops the records are only appended; the arrays are laid out once, at the end.
+    Each column is one growing array in its final place, ``(capacity, B)`` or, for the position, ``(capacity, D, B)``,
+    coordinate by coordinate, as a narrow batch is stored, so that writing a record is a plain copy.
     """
 
-    def __init__(self, size: int, dim: int, every: int) -> None:
-        self.size, self.dim, self.every = size, dim, every
+    def __init__(self, size: int, dim: int, every: int, dtype: torch.dtype = torch.float64) -> None:
+        self.size, self.every = size, every
         self.active = torch.arange(size)
-        self._attempts: list[int] = []
-        self._stretches: list[tuple[Tensor, int, int, list[Any]]] = []
-        self._stretch: list[tuple[Any, ...]] = []
-        self._final: dict[str, Array] = {}
         self.stopped_at = np.zeros(size, dtype=np.int64)
         self.status = np.zeros(size, dtype=np.int8)
+        kinds = {"accepted": torch.bool, "cost": torch.int64}
+        self._columns = {
+            name: _Column((dim, size) if name == "x" else (size,), kinds.get(name, dtype)) for name in COLUMNS
+        }
+        self._attempts: list[int] = []
+        self._staged: list[tuple[Any, ...]] = []
+        self._retired: list[tuple[Array, int, dict[str, Array]]] = []
+        self._final: dict[str, Array] = {}
         self._messages: list[Sequence[str]] = []
         self._chunk = np.zeros(size, dtype=np.int64)
         self._place = np.zeros(size, dtype=np.int64)
@@ -67,9 +70,9 @@ class Recorder:
     def add(self, attempt: int, entry: tuple[Any, ...]) -> None:
         """Record the running rows; the entry follows COLUMNS (None: nothing known; a number: the same for all rows)."""
         self._attempts.append(attempt)
-        self._stretch.append(entry)
-        if len(self._stretch) >= CHUNK and self.size <= SMALL:
-            self._close()
+        self._staged.append(entry)
+        if self.size > SMALL or len(self._staged) == STAGE:
+            self._write()
 
     def retire(
         self,
@@ -84,97 +87,100 @@ class Recorder:
 
         Their values in the entry and in `final`, which are those of all running rows, become their end.
         """
+        self._write()
         gone = self.active[rows].numpy()
         self.status[gone] = code.numpy()
+        self.stopped_at[gone] = attempt
         self._chunk[gone], self._place[gone] = len(self._messages), np.arange(len(gone))
         self._messages.append(messages)
-        self.stopped_at[gone] = attempt
-        for name, value in (*zip(COLUMNS, entry, strict=True), *final.items()):
-            if value is None:
-                continue
-            column = _array(value)
+        end = {
+            name: value.numpy()[rows.numpy()] if isinstance(value, Tensor) else np.asarray(value)
+            for name, value in zip(COLUMNS, entry, strict=True)
+            if value is not None
+        }
+        self._retired.append((gone, len(self._attempts), end))
+        for name, value in final.items():
             if name not in self._final:
-                self._final[name] = np.zeros((self.size, *column.shape[1:]), dtype=column.dtype)
-            self._final[name][gone] = column[rows.numpy()] if column.ndim else column
-        self._close()
+                self._final[name] = np.zeros((self.size, *value.shape[1:]), dtype=value.numpy().dtype)
+            self._final[name][gone] = value.numpy()[rows.numpy()]
         self.active = self.active[~rows]
 
     def trajectory(self, about: dict[str, Any]) -> Trajectory:
         """Lay the records out; every row must have been retired."""
-        self._close()
         last = int(self.stopped_at.max(initial=0))
-        attempts = list(self._attempts)
-        if not attempts or attempts[-1] != last:  # the final points always stand in the last record
-            attempts.append(last)
-        columns: dict[str, Array] = {}
-        for name in COLUMNS:
-            same = name == "energy" and all(stretch[-1][COLUMNS.index(name)] is SAME_AS_F for stretch in self._stretches)
-            columns[name] = columns["f"] if same else self._lay_out(name, len(attempts))
-        after = np.array(attempts)[:, None] > self.stopped_at[None, :]
-        if after.any():
-            for name, blank in (("h", np.nan), ("error", np.nan), ("accepted", False)):
-                columns[name][after] = blank
-        kinds = ("gradient", "value", "hvp")
+        if not self._attempts or self._attempts[-1] != last:  # the final points always stand in the last record
+            self._attempts.append(last)
+            for column in self._columns.values():
+                column.reserve(len(self._attempts))
+        attempts = np.array(self._attempts, dtype=np.int64)
+        columns = {name: column.array[: len(attempts)] for name, column in self._columns.items()}
+        for gone, after, end in self._retired:
+            # a row that stopped between two records, or before the last one, shows its end from then on
+            ends_here = attempts[after:] == self.stopped_at[gone[0]]
+            for name, array in columns.items():
+                tail = array[after:]
+                if name in ("h", "error", "accepted"):
+                    blank = False if name == "accepted" else np.nan
+                    tail[..., gone] = blank
+                    if ends_here.any() and name in end:
+                        tail[np.ix_(ends_here, gone)] = end[name]
+                elif name in end:
+                    tail[..., gone] = end[name].T
+        columns["x"] = columns["x"].swapaxes(1, 2)
         return Trajectory(
             **columns,
-            attempt=np.array(attempts, dtype=np.int64),
+            attempt=attempts,
             status=self.status,
             message=Messages(self._messages, self._chunk, self._place),
             steps=self.stopped_at,
-            evaluations={kind: self._final[kind] for kind in kinds},
+            evaluations={kind: self._final[kind] for kind in ("gradient", "value", "hvp")},
             best_f=self._final["best_f"],
             average=self._final.get("average"),
             average_f=self._final.get("average_f"),
             about=about,
         )
 
-    def _close(self) -> None:
-        """End a stretch of records of the same rows, and keep it column by column."""
-        if self._stretch:
-            start = len(self._attempts) - len(self._stretch)
-            columns: list[Any] = list(zip(*self._stretch, strict=True))
-            f, energy = COLUMNS.index("f"), COLUMNS.index("energy")
-            if all(a is b for a, b in zip(columns[f], columns[energy], strict=True)):
-                columns[energy] = SAME_AS_F
-            if self.size <= SMALL:
-                columns = [c if c is SAME_AS_F else _stack(c, len(self.active)) for c in columns]
-            self._stretches.append((self.active, start, len(self._stretch), columns))
-            self._stretch = []
-
-    def _lay_out(self, name: str, length: int) -> Array:
-        """One column, (length, B) or (length, B, D): what was recorded while a row ran, its end afterwards."""
-        column = COLUMNS.index(name)
-        final = self._final.get(name)
-        if final is None:  # nothing is known of it
-            return np.full((length, self.size), np.nan)
-        end = torch.from_numpy(final.T)
-        # the position is kept coordinate by coordinate, as a narrow batch is, so that stacking it is one plain copy
-        array = torch.empty((length, *end.shape), dtype=end.dtype)
-        filled = 0
-        for active, start, count, columns in self._stretches:
-            filled = start + count
-            part = array[start:filled]
-            values = columns[column]
-            if values is SAME_AS_F:
-                values = columns[COLUMNS.index("f")]
-            stacked = values if isinstance(values, Tensor) else _stack(values, len(active))
-            stacked = stacked.mT if name == "x" else stacked
-            if len(active) == self.size:
-                part.copy_(stacked)
+    def _write(self) -> None:
+        if not self._staged:
+            return
+        start = len(self._attempts) - len(self._staged)
+        for column, values in zip(self._columns.values(), zip(*self._staged, strict=True), strict=True):
+            if len(values) > 1 and isinstance(values[0], Tensor):
+                column.write_many(start, values, self.active)
             else:
-                part.copy_(end)
-                part.index_copy_(-1, active, stacked.to(end.dtype))
-        if filled < length:
-            array[filled:] = end
-        return np.asarray((array.mT if name == "x" else array).numpy())
+                for i, value in enumerate(values):
+                    column.write(start + i, value, self.active)
+        self._staged = []
 
 
-def _array(value: Any) -> Array:
-    return value.numpy() if isinstance(value, Tensor) else np.asarray(value)
+class _Column:
+    """A growing array of records; the memory of large arrays is touched only where something is written."""
 
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        self.array = np.empty((STAGE, *shape), dtype=torch.empty(0, dtype=dtype).numpy().dtype)
+        self._tensor = torch.from_numpy(self.array)
 
-def _stack(values: Sequence[Any], width: int) -> Tensor:
-    if isinstance(values[-1], Tensor) and isinstance(values[0], Tensor):
-        return torch.stack(tuple(values))
-    rows = [torch.as_tensor(torch.nan if value is None else value) for value in values]
-    return torch.stack([row.expand(width) for row in rows])
+    def write(self, index: int, value: Any, active: Tensor) -> None:
+        """One record of the active rows."""
+        self.reserve(index + 1)
+        place = self._tensor[index]
+        if not isinstance(value, Tensor):
+            place.fill_(torch.nan if value is None else value)
+        elif len(active) == place.shape[-1]:
+            place.copy_(value.mT if value.ndim == 2 else value)
+        else:
+            place.index_copy_(-1, active, value.mT if value.ndim == 2 else value)
+
+    def write_many(self, start: int, values: tuple[Tensor, ...], active: Tensor) -> None:
+        """Records from `start` on, all of tensors."""
+        self.reserve(start + len(values))
+        place = self._tensor[start : start + len(values)]
+        stacked = torch.stack(values)
+        place.index_copy_(-1, active, stacked.mT if stacked.ndim == 3 else stacked)
+
+    def reserve(self, length: int) -> None:
+        """Make room for so many records."""
+        if length > len(self.array):
+            array = np.empty((max(length, 2 * len(self.array)), *self.array.shape[1:]), dtype=self.array.dtype)
+            array[: len(self.array)] = self.array
+            self.array, self._tensor = array, torch.from_numpy(array)

@@ -103,15 +103,15 @@ def grid(problem: Problem, side: int) -> NDArray[np.float64]:
     if problem.domain is None:
         raise BadValue(f"{problem.name} has no domain to lay a grid over; give starts with --x0")
     check_range("--grid", "N", side, 2)
-    if side ** len(problem.domain) > MOST_STARTS:
-        most = int(MOST_STARTS ** (1 / len(problem.domain)))
+    dim = len(problem.domain)
+    if side**dim > MOST_STARTS:
+        most = int((MOST_STARTS + 0.5) ** (1 / dim))
         raise BadValue(
-            f"--grid {side} makes {side}^{len(problem.domain)} starts, more than {MOST_STARTS}; N is at most {most} here"
-            if most > 1
-            else f"--grid: {len(problem.domain)} coordinates are too many for a grid; give starts with --x0"
+            f"--grid {side} makes {side}^{dim} starts, more than {MOST_STARTS}; "
+            + (f"N is at most {most} here" if most > 1 else f"{dim} coordinates are too many: give starts with --x0")
         )
     axes = np.meshgrid(*(np.linspace(low, high, side) for low, high in problem.domain), indexing="ij")
-    return np.stack(axes, axis=-1).reshape(-1, len(problem.domain))
+    return np.stack(axes, axis=-1).reshape(-1, dim)
 
 
 def _has(name: str, setting: Setting, alone: bool) -> bool:

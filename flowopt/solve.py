@@ -83,7 +83,7 @@ def minimize(
             "function); use a method that needs gradients only"
         )
     with torch.no_grad(), progress_bar(progress, f"{chosen.name} on {problem.name}", max_steps) as bar:
-        run = _Run(chosen, problem, q, seed, stopping, Recorder(*q.shape, record_every))
+        run = _Run(chosen, problem, q, seed, stopping, Recorder(*q.shape, record_every, q.dtype))
         run.go(max_steps, callback, bar)
     return run.recorder.trajectory(
         {

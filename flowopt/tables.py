@@ -97,7 +97,7 @@ def comparison_table(rows: Iterable[Mapping[str, Any]], problem: Problem, max_st
     table.add_column("status", no_wrap=True)
     table.add_column("from its own flow: max", justify="right")
     table.add_column("median", justify="right")
-    notes = []
+    notes: list[Text] = []
     for row in rows:
         mark = ""
         if row["note"]:

@@ -30,9 +30,9 @@ def saddle(x, angle=0.0):
     return u**2 - v**2
 
 
-def quadratic(x, dim=2, condition=100.0, spectrum=None):
+def quadratic(x, condition=100.0, spectrum=None):
     if spectrum is None:
-        spectrum = [condition ** (i / (dim - 1)) for i in range(dim)]
+        spectrum = [condition ** (i / (len(x) - 1)) for i in range(len(x))]
     return sum(eigenvalue * xi**2 / 2 for eigenvalue, xi in zip(spectrum, x, strict=True))
 
 

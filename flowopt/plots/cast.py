@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -44,15 +44,15 @@ def named(runs: Runs) -> dict[str, Trajectory]:
 
 
 def cast(runs: Mapping[str, Trajectory], limit: int) -> list[Member]:
-    """The rows that a picture shows, at most about `limit`, evenly chosen.
+    """The rows that a picture shows, at most about `limit`, drawn at random but always the same ones.
 
     One run: a look for each of up to six rows, else colours by how the rows ended. Several: a look for each run.
     """
     share = max(1, limit // max(1, len(runs)))
     members = []
     for number, (name, run) in enumerate(runs.items()):
-        for row in np.unique(np.linspace(0, run.rows - 1, min(run.rows, share)).astype(int)).tolist():
-            look, label = style.look(number), f"{name}: {ending(run)}" if row == 0 else ""
+        for place, row in enumerate(_some(run.rows, share)):
+            look, label = style.look(number), "" if place else f"{name}: {ending(run)}" if len(runs) > 1 else name
             if len(runs) == 1 and 1 < run.rows <= FEW:
                 look, label = style.look(row), f"row {row}: {Status(int(run.status[row])).words}"
             elif len(runs) == 1 and run.rows > FEW:
@@ -74,11 +74,7 @@ def ending(run: Trajectory) -> str:
 def legend(runs: Mapping[str, Trajectory], members: Sequence[Member]) -> list[Line2D]:
     """Legend entries of the members, or of the endings where those give the colours."""
     if any(member.label for member in members):
-        return [
-            _entry(member.look, member.label if len(members) > 1 else member.label.split(":", 1)[0])
-            for member in members
-            if member.label
-        ]
+        return [_entry(member.look, member.label) for member in members if member.label]
     (run,) = runs.values()
     entries: list[Line2D] = []
     for code, count in zip(*(array.tolist() for array in np.unique(run.status, return_counts=True)), strict=True):
@@ -87,5 +83,11 @@ def legend(runs: Mapping[str, Trajectory], members: Sequence[Member]) -> list[Li
     return entries
 
 
-def _entry(look: style.Look, label: str, **more: Any) -> Line2D:
-    return Line2D([], [], color=look.colour, ls=look.dash, marker=look.marker, ms=5, label=label, **more)
+def _some(count: int, limit: int) -> list[int]:
+    if count <= limit:
+        return list(range(count))
+    return sorted(np.random.default_rng(0).choice(count, limit, replace=False).tolist())
+
+
+def _entry(look: style.Look, label: str) -> Line2D:
+    return Line2D([], [], color=look.colour, ls=look.dash, marker=look.marker, ms=5, label=label)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from flowopt.plots import contours, style
 from flowopt.plots.cast import Member
-from flowopt.plots.contours import Track
 from flowopt.problems import Problem
 from flowopt.state import Status
 from flowopt.trajectory import Trajectory
@@ -46,12 +45,10 @@ def comparison(
     lines = math.ceil(len(looks) / ACROSS) if flat else 0
     upper = 5.6
     with style.figure(16.0, upper + 2.75 * lines, f"{problem.name}: {len(looks)} methods from one start") as drawn:
+        parts = drawn.subfigures(1 + flat, 1, squeeze=False, height_ratios=(upper, 2.75 * lines)[: 1 + flat])[:, 0]
         if flat:
-            top, bottom = drawn.subfigures(2, 1, height_ratios=(upper, 2.75 * lines))
-            _paths(bottom, runs, looks, problem, reference)
-        else:
-            top = drawn.subfigures()
-        left, middle, right = top.subplots(1, 3)
+            _paths(parts[1], runs, looks, problem, reference)
+        left, middle, right = parts[0].subplots(1, 3)
         middle.sharey(left)
         height = "best f so far" if problem.minimum is None else "best f - minimum so far"
         _race(left, {name: run for name, run in runs.items() if name in looks and ":" not in name}, looks, problem)

@@ -1,4 +1,4 @@
-"""Panels of what a run recorded: f, gradient norm, step size, error and energy, against evaluations and against time."""
+"""Panels of what a run recorded: f, gradient norm, step size, error and energy, against evaluations and time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHOWN = 60
 DECADE = 10.0
 """A panel is logarithmic where its values span more than this factor."""
 BLOW_UP = 1e9
-"""A panel is cut off at this many times the largest first value, so that a row that diverges leaves room for the rest."""
+"""A panel is cut off at this many times the largest first value: a row that diverges leaves room for the rest."""
 
 
 class Quantity(NamedTuple):
@@ -97,14 +97,14 @@ def panels(runs: Runs, problem: Problem | str | None = None, path: str | Path | 
     if any(member.run.rejected.any() for member in members):
         entries.append(Line2D([], [], color=style.REJECTED, marker="x", ls="", label="rejected attempt"))
     with style.figure(15.5 if flat else 10.5, 10.5, _title(given, members)) as drawn:
-        left, right = drawn.subfigures(1, 2, width_ratios=(1.6, 1)) if flat else (drawn.subfigures(), None)
-        _fill(left, members, None if known is None else known.minimum)
-        if right is None:
-            drawn.legend(handles=entries, loc="outside lower center", ncols=min(4, len(entries)), frameon=False)
-        else:
+        parts = drawn.subfigures(1, 1 + flat, squeeze=False, width_ratios=(1.6, 1)[: 1 + flat])[0]
+        _fill(parts[0], members, None if known is None else known.minimum)
+        if flat:
             assert known is not None
-            entries += contours.draw(right.subplots(), contours.tracks(members), known)
-            right.legend(handles=entries, loc="outside lower center", ncols=1 + (len(entries) > 5), frameon=False)
+            entries += contours.draw(parts[1].subplots(), contours.tracks(members), known)
+            parts[1].legend(handles=entries, loc="outside lower center", ncols=1 + (len(entries) > 5), frameon=False)
+        else:
+            drawn.legend(handles=entries, loc="outside lower center", ncols=min(4, len(entries)), frameon=False)
     return style.write(drawn, path)
 
 
@@ -120,12 +120,15 @@ def _title(runs: dict[str, Trajectory], members: list[Member]) -> str:
 
 def _fill(part: SubFigure, members: list[Member], minimum: float | None) -> None:
     shown = quantities(minimum)
+    several = len({member.run.about.get("method") for member in members}) > 1
     grid = part.subplots(len(shown), len(CLOCKS), sharex="col", squeeze=False)
     for column, clock in enumerate(CLOCKS):
         for line, quantity in enumerate(shown):
             _panel(grid[line, column], members, quantity, clock)
             grid[line, 0].set_ylabel(quantity.label)
         grid[-1, column].set_xlabel(clock.label)
+        if several and any(axes.lines for axes in grid[:, column]):
+            grid[0, column].set_xscale("log", nonpositive="mask")  # methods end after very different times
     part.align_ylabels()
 
 
@@ -135,6 +138,8 @@ def _panel(axes: Axes, members: list[Member], quantity: Quantity, clock: Clock) 
     if not values.size:
         still = not any(_runs(clock.values(member.run)) for member in members)
         style.note(axes, clock.missing if still else quantity.missing)
+        if still:
+            axes.tick_params(bottom=False, labelbottom=False)
         return
     low, high = values.min(), values.max()
     ceiling = BLOW_UP * max(abs(one[0]) for one in drawn if one.size)
@@ -151,7 +156,6 @@ def _panel(axes: Axes, members: list[Member], quantity: Quantity, clock: Clock) 
     else:
         room = 0.06 * (high - low)
         axes.set_ylim(low - room, high + room)
-    axes.margins(x=0.02)
 
 
 def _curve(axes: Axes, member: Member, quantity: Quantity, clock: Clock) -> Array:

@@ -1,4 +1,4 @@
-"""How the pictures look: colours that colour-blind readers can tell apart, line styles and markers that repeat the message."""
+"""How the pictures look: colours for colour-blind readers too, repeated by line styles and markers."""
 
 from __future__ import annotations
 

@@ -42,4 +42,5 @@ def repeat(pattern: Sequence[float], dim: int) -> tuple[float, ...]:
 
 def join(*coordinates: Tensor) -> Tensor:
     """Vectors ``(..., D)`` from their coordinates ``(...)``, stored coordinate by coordinate as narrow batches are."""
-    return torch.stack(coordinates).movedim(0, -1)
+    stacked = torch.stack(coordinates)
+    return stacked.mT if stacked.ndim == 2 else stacked.movedim(0, -1)

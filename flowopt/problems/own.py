@@ -19,10 +19,14 @@ from flowopt.problems.problem import Problem
 
 def as_problem(given: str | Problem | Callable[[Tensor], Tensor], **options: Any) -> Problem:
     """A Problem from a name, ``"module:function"``, a Problem, or a torch function of positions ``(..., D)``."""
+    if isinstance(given, str) and ":" not in given:
+        return named(given, **options)
+    if options:
+        raise BadValue(f"options ({', '.join(options)}) go with a name of the library; {given!r} takes none")
     if isinstance(given, Problem):
         return given
     if isinstance(given, str):
-        return _imported(given, options) if ":" in given else named(given, **options)
+        return _imported(given)
     if callable(given):
         return Problem(name=getattr(given, "__name__", type(given).__name__), value=given, dim=None)
     raise BadValue(f"a problem is a name, a Problem or a torch function of (..., D), not {given!r}")
@@ -44,10 +48,14 @@ def from_numpy(
     check_choice("from_numpy", "difference", difference, ("central", "forward"))
 
     def value_at(point: Any) -> float:
-        result = np.asarray(fun(point), dtype=np.float64)
-        if result.size != 1:
-            raise BadValue(f"a NumPy objective must return one number for a point (D,), not shape {result.shape}")
-        return float(result.reshape(()))
+        result = fun(point)
+        try:
+            number = np.asarray(result, dtype=np.float64)
+        except (TypeError, ValueError):
+            number = np.empty(0)
+        if result is None or number.size != 1:  # NumPy reads None as NaN
+            raise BadValue(f"a NumPy objective must return one number for a point (D,), not {result!r}")
+        return number.item()
 
     def value(x: Tensor) -> Tensor:
         points = x.detach().reshape(-1, x.shape[-1]).numpy()
@@ -88,8 +96,10 @@ def from_numpy(
     )
 
 
-def _imported(name: str, options: dict[str, Any]) -> Problem:
+def _imported(name: str) -> Problem:
     module_name, _, function_name = name.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), function_name)):
+        raise BadValue(f"{name!r} is not of the form module:function")
     sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)

@@ -113,8 +113,11 @@ def _random_rotation(problem: Problem, seed: int) -> Tensor:
 
 
 def _orthogonal(matrix: Any) -> Tensor:
-    q = np.array(matrix, dtype=np.float64)
-    if q.ndim != 2 or q.shape[0] != q.shape[1] or not np.allclose(q @ q.T, np.eye(len(q)), rtol=0, atol=1e-12):
+    try:
+        q = np.array(matrix, dtype=np.float64)
+    except (TypeError, ValueError):
+        q = np.empty(0)
+    if q.ndim != 2 or q.shape != (len(q),) * 2 or not np.allclose(q @ q.T, np.eye(len(q)), rtol=0, atol=1e-12):
         raise BadValue(f"rotated: the matrix must be orthogonal, of shape (D, D); this one is {matrix!r}")
     return torch.from_numpy(q)
 
