@@ -36,7 +36,8 @@ class Messages(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        return self._chunks[self._chunk[index]][int(self._place[index])]
+        chunk = self._chunks[int(self._chunk[index])]
+        return chunk[int(self._place[index])]
 
 
 class Recorder:
@@ -128,8 +129,16 @@ class Recorder:
                     tail[..., gone] = end[name].T
         columns["x"] = columns["x"].swapaxes(1, 2)
         return Trajectory(
-            **columns,
-            attempt=attempts,
+            columns["x"],
+            columns["f"],
+            columns["grad_norm"],
+            columns["h"],
+            columns["t"],
+            columns["error"],
+            columns["energy"],
+            columns["accepted"],
+            columns["cost"],
+            attempts,
             status=self.status,
             message=Messages(self._messages, self._chunk, self._place),
             steps=self.stopped_at,

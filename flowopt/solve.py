@@ -83,7 +83,7 @@ def minimize(
             "function); use a method that needs gradients only"
         )
     with torch.no_grad(), progress_bar(progress, f"{chosen.name} on {problem.name}", max_steps) as bar:
-        run = _Run(chosen, problem, q, seed, stopping, Recorder(*q.shape, record_every, q.dtype))
+        run = _Run(chosen, problem, q, seed, stopping, Recorder(q.shape[0], q.shape[1], record_every, q.dtype))
         run.go(max_steps, callback, bar)
     return run.recorder.trajectory(
         {
@@ -113,7 +113,7 @@ def as_starts(problem: Problem, x0: Any, dtype: torch.dtype | None) -> Tensor:
         except (TypeError, ValueError) as error:
             raise BadValue(f"x0 must be numbers of shape (D,) or (B, D): {error}") from error
     dtype = dtype or (x0.dtype if x0.is_floating_point() else torch.float64)
-    q = x0.detach().to(dtype, copy=True)
+    q: Tensor = x0.detach().to(dtype, copy=True)
     if q.ndim == 1:
         q = q.unsqueeze(0)
     if q.ndim != 2 or q.numel() == 0:
@@ -122,7 +122,9 @@ def as_starts(problem: Problem, x0: Any, dtype: torch.dtype | None) -> Tensor:
     if not bool(torch.isfinite(q).all()):
         row, column = (~torch.isfinite(q)).nonzero()[0].tolist()
         raise BadValue(f"x0 must be finite, but x0[{row}, {column}] = {q[row, column].item()}")
-    return q.mT.contiguous().mT if q.shape[1] <= NARROW else q.contiguous()
+    if q.shape[1] <= NARROW:
+        return q.mT.contiguous().mT
+    return q.contiguous()
 
 
 def _check(

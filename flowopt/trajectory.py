@@ -78,12 +78,12 @@ class Trajectory:
     @property
     def final_x(self) -> Array:
         """Last position, ``(B, D)``."""
-        return self.x[-1]
+        return np.asarray(self.x[-1])
 
     @property
     def final_f(self) -> Array:
         """Last objective, ``(B,)``."""
-        return self.f[-1]
+        return np.asarray(self.f[-1])
 
     @property
     def running(self) -> Array:

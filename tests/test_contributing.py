@@ -46,7 +46,7 @@ assert np.allclose(path.final_x[0], best - (np.eye(3) - h * H + h * H @ (h * H) 
 
 for transforms, ends_well in (((), False), ((Restart(),), True)):  # without friction only the restarts lose energy
     method = flowopt.Method(HeavyBall(mass=1.0, friction=0.0), SymplecticEuler(), Fixed(h), transforms)
-    assert flowopt.minimize(problem, method=method, max_steps=2000).converged.all() == ends_well
+    assert flowopt.minimize(problem, method=method, max_steps=500).converged.all() == ends_well
 """
 
 

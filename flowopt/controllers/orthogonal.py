@@ -69,7 +69,7 @@ class OrthogonalGradient(Controller):
     def start(self, point: Point) -> tuple[Tensor, Memory]:
         f = point.evaluation.value
         memory = {"bound": f + 0.1 * f.abs()} if self.retrace else {}
-        if self.retrace == "epoch":
+        if self.epoch_length is not None:
             memory |= {name: torch.zeros_like(f) for name in ("count", "sum", "squares")}
         return self._moderate(full(f, self.alpha0), point.evaluation.square), memory
 
@@ -97,10 +97,10 @@ class OrthogonalGradient(Controller):
         return h.clamp(H_MIN, H_MAX)
 
     def _remember(self, value: Tensor, memory: Memory) -> Memory:
-        if self.retrace != "epoch":
+        if self.epoch_length is None:
             return memory
         count, total, squares = memory["count"] + 1, memory["sum"] + value, memory["squares"] + value * value
-        over = count == self.epoch_length
+        over = count >= self.epoch_length
         mean = total / count
         sigma = (squares / count - mean * mean).clamp(min=0).sqrt()
         return {

@@ -67,16 +67,15 @@ class PI(Controller):
         k = step.order + 1
         steady = e ** (-0.7 / k) * memory["previous"] ** (0.4 / k)
         retry = (e ** (-1 / k)).clamp(max=1.0)
-        factor = (self.safety * torch.where(good, steady, retry)).clamp(self.shrink, self.grow)
+        factor = (self.safety * torch.where(good, steady, retry)).clamp(min=self.shrink).clamp(max=self.grow)
         return Verdict((step.h * factor).clamp(max=self.h_max), {"previous": e}, good)
 
     def _scaled(self, leaves: dict[str, Tensor], before: dict[str, Tensor], after: dict[str, Tensor]) -> Tensor:
         """Root mean square over all coordinates, ``(B,)``, in units of the tolerance."""
         rtol, atol = rows.column(self.rtol), rows.column(self.atol)
-        squares, count = 0.0, 0
+        squares: list[Tensor] = []
         for name, leaf in leaves.items():
             scaled = leaf / (atol + rtol * torch.maximum(before[name].abs(), after[name].abs()))
-            squares = squares + rows.dot(scaled, scaled)
-            count += leaf.shape[-1]
-        assert isinstance(squares, Tensor)
-        return (squares / count).sqrt()
+            squares.append(rows.dot(scaled, scaled))
+        count = sum(leaf.shape[-1] for leaf in leaves.values())
+        return (torch.stack(squares).sum(0) / count).sqrt()

@@ -73,8 +73,7 @@ class BackwardEuler(Integrator):
 
     def error(self, partial: Rate | None, before: Rate | None, after: Rate | None, h: Tensor) -> Rate | None:
         assert before is not None and after is not None
-        half = rows.column(0.5 * h)
-        return {name: half * (after[name] - slope) for name, slope in before.items()}
+        return rows.trapezium_defect(before, after, h)
 
 
 class _Jacobian:
@@ -99,7 +98,7 @@ class _Jacobian:
         def field(moved: State, measured: Evaluation) -> Any:
             return self.system.rate(self.state | moved, measured, self.measure)
 
-        _, product = torch.func.jvp(field, (leaves, self.measured), (directions, change))
+        product = torch.func.jvp(field, (leaves, self.measured), (directions, change))[1]
         return _flat(product, self.moving)
 
     def solve(self, step: Tensor | float, b: Tensor) -> Tensor:
@@ -128,5 +127,5 @@ def _flat(leaves: State, names: list[str]) -> Tensor:
 
 
 def _unflat(x: Tensor, state: State, names: list[str]) -> State:
-    parts = x.split([state[name].shape[-1] for name in names], dim=-1)
+    parts = torch.split(x, [state[name].shape[-1] for name in names], dim=-1)
     return state | dict(zip(names, parts, strict=True))
