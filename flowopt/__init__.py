@@ -5,6 +5,8 @@ from flowopt.kernel import Method
 from flowopt.papers import method
 from flowopt.problems import Problem, problem
 from flowopt.problems.own import from_numpy
+from flowopt.reference import reference
+from flowopt.scipy_method import scipy_method
 from flowopt.solve import minimize
 from flowopt.state import Status
 from flowopt.trajectory import Trajectory
@@ -24,4 +26,6 @@ __all__ = [
     "method",
     "minimize",
     "problem",
+    "reference",
+    "scipy_method",
 ]

@@ -44,7 +44,7 @@ BASELINES: dict[str, dict[str, Any]] = {
 LOWER_BOUNDS = ("f_star", "F0", "v0")
 """Parameters that hold a lower bound of f: a comparison fills in the problem's known minimum."""
 
-HORIZON = 100.0
+HORIZON = 20.0
 """Time up to which a method is held against the reference solution of its flow, in the flow's units."""
 
 SOLVER = "scipy:LSODA"

@@ -1,4 +1,4 @@
-"""SciPy's and torchdiffeq's solvers of ordinary differential equations behind one small interface, one row at a time."""
+"""SciPy's and torchdiffeq's solvers of differential equations behind one small interface, one row at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-import scipy.integrate
+import scipy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -210,7 +210,8 @@ def _torchdiffeq_solver(method: str) -> Solver:
         def states(t: Array) -> Array:
             """Integrate the row afresh: with steps that end at the times t, or by the same fixed steps."""
             if isinstance(watched, _Adaptive):
-                return odeint(_Adaptive(field.uncounted()), np.append(0.0, t), rtol, atol, step_t=torch.from_numpy(t))[1:]
+                afresh = _Adaptive(field.uncounted())
+                return odeint(afresh, np.append(0.0, t), rtol, atol, step_t=torch.from_numpy(t))[1:]
             steps = torch.tensor(solution.times, dtype=torch.float64)
             times = np.unique(np.concatenate((t, solution.times[:1], solution.times[-1:])))
             options = {"grid_constructor": lambda function, start, times: steps, "interp": "cubic"}
@@ -218,8 +219,9 @@ def _torchdiffeq_solver(method: str) -> Solver:
             return np.asarray(found[np.searchsorted(times, t)])
 
         try:
-            # torchdiffeq interpolates every scheme by order 4, which spoils the better ones; so steps end at the records
-            found = odeint(watched, grid, rtol, atol, **({"step_t": torch.from_numpy(grid)} if adaptive else {}))
+            # torchdiffeq interpolates by order 4 whatever the scheme, so its steps are made to end at the records
+            options = {"step_t": torch.from_numpy(grid[1:])} if adaptive else {}
+            found = odeint(watched, grid, rtol, atol, **options)
             if isinstance(watched, _Fixed):
                 watched.arrive(float(grid[-1]), torch.from_numpy(found[-1]))
             else:

@@ -66,7 +66,7 @@ class Recorder:
 
     def wants(self, attempt: int) -> bool:
         """Whether this attempt is to be recorded."""
-        return self.every > 0 and attempt % self.every == 0
+        return attempt == 0 or (self.every > 0 and attempt % self.every == 0)
 
     def add(self, attempt: int, entry: tuple[Any, ...]) -> None:
         """Record the running rows; the entry follows COLUMNS (None: nothing known; a number: the same for all rows)."""
@@ -109,7 +109,7 @@ class Recorder:
     def trajectory(self, about: dict[str, Any]) -> Trajectory:
         """Lay the records out; every row must have been retired."""
         last = int(self.stopped_at.max(initial=0))
-        if not self._attempts or self._attempts[-1] != last:  # the final points always stand in the last record
+        if self._attempts[-1] != last:  # the final points always stand in the last record
             self._attempts.append(last)
             for column in self._columns.values():
                 column.reserve(len(self._attempts))

@@ -129,7 +129,7 @@ class RowField:
 
     def states(self, y: Tensor) -> State:
         """The states of flat vectors ``(T, n)``, as rows."""
-        moved = dict(zip(self._widths, y.split(list(self._widths.values()), dim=-1), strict=True))
+        moved = dict(zip(self._widths, torch.split(y, list(self._widths.values()), dim=-1), strict=True))
         return {name: moved.get(name, leaf.expand(len(y), *leaf.shape[1:])) for name, leaf in self._state.items()}
 
     def cost(self) -> int:

@@ -38,9 +38,7 @@ def side_by_side(solos: Sequence[Solo], every: int, about: dict[str, Any]) -> Tr
         wanted = recorder.wants(attempt)
         if not wanted and not bool(ends.any()):
             continue
-        entry = tuple(
-            torch.from_numpy(np.stack([solo.columns[name][attempt] for solo in running])) for name in COLUMNS
-        )
+        entry = tuple(torch.from_numpy(np.stack([solo.columns[name][attempt] for solo in running])) for name in COLUMNS)
         if wanted:
             recorder.add(attempt, entry)
         if bool(ends.any()):

@@ -7,16 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy
+import torch
 from numpy.typing import NDArray
-from scipy.optimize import OptimizeResult
 
-from flowopt.errors import BadValue, UnknownName
-from flowopt.papers import as_method
 from flowopt.baselines import as_baseline
+from flowopt.errors import BadValue, UnknownName
+from flowopt.objective import Objective
+from flowopt.papers import as_method
 from flowopt.problems.own import from_numpy
 from flowopt.progress import Progress
 from flowopt.solve import minimize
-from flowopt.state import Status
 
 Array = NDArray[Any]
 
@@ -27,11 +28,11 @@ STOP_ITERATION = 99
 """SciPy's own status code after a callback raised StopIteration."""
 
 
-def scipy_method(method: Any = "ecco", /, **parameters: Any) -> Callable[..., OptimizeResult]:
+def scipy_method(method: Any = "ecco", /, **parameters: Any) -> Callable[..., scipy.optimize.OptimizeResult]:
     """A method as a callable for ``scipy.optimize.minimize(fun, x0, jac=..., method=scipy_method("elra"))``.
 
     >>> from scipy.optimize import minimize, rosen, rosen_der
-    >>> result = minimize(rosen, [0.5, 0.5], jac=rosen_der, method=scipy_method("gd", lr=1e-3), options={"max_steps": 9})
+    >>> result = minimize(rosen, [0.5, 0.5], jac=rosen_der, method=scipy_method("gd"), options={"max_steps": 9})
     >>> result.nit, result.success
     (9, False)
 
@@ -61,28 +62,80 @@ def scipy_method(method: Any = "ecco", /, **parameters: Any) -> Callable[..., Op
         constraints: Any = (),
         callback: Callable[..., Any] | None = None,
         **options: Any,
-    ) -> OptimizeResult:
+    ) -> scipy.optimize.OptimizeResult:
         unusable = {"hess": hess, "hessp": hessp, "bounds": bounds}
         for name, given in unusable.items():
             if given is not None:
                 raise BadValue(f"scipy_method: {name} was given, but no flowopt method can use it; leave it out")
         if not isinstance(constraints, (tuple, list)) or len(constraints):
             raise BadValue("scipy_method: constraints were given, but no flowopt method can keep them; leave them out")
+        if jac is not None and not callable(jac):
+            raise BadValue(f"scipy_method: jac = {jac!r} must be a function or None (SciPy turns jac=True into one)")
         problem = from_numpy(
-            lambda x: fun(x, *args), None if jac is None else lambda x: jac(x, *args), name=getattr(fun, "__name__", "fun")
+            lambda x: fun(x, *args), None if jac is None else lambda x: jac(x, *args), name="scipy's function"
         )
         start = np.asarray(x0, dtype=np.float64).reshape(-1)
         watch = _Watch(callback)
-        trajectory = minimize(
-            problem, start, method, callback=watch if callback else None, **_settings(options), **parameters
-        )
-        x = trajectory.final_x[0]
-        value, grad, calls = _measured_again(problem, x)
-        success = bool(trajectory.converged[0])
-        status = 0 if success else STOP_ITERATION if watch.stopped else int(trajectory.status[0])
-        counts = {kind: int(count[0]) for kind, count in trajectory.evaluations.items()}
-        return OptimizeResult(
+        trajectory = minimize(problem, start, method, callback=watch.see, **_settings(options), **parameters)
+        x, steps = trajectory.final_x[0], int(trajectory.steps[0])
+        watch.show(steps, x, float(trajectory.final_f[0]))
+        end = Objective(problem, torch.zeros(1, dtype=torch.int64))
+        measured = end(torch.from_numpy(x).unsqueeze(0))
+        paid = {kind: int(trajectory.evaluations[kind][0] + count) for kind, count in end.counts().items()}
+        success = bool(trajectory.converged[0]) and not watch.stopped
+        return scipy.optimize.OptimizeResult(
             x=x,
+            fun=float(measured.value[0]),
+            jac=measured.grad[0].numpy(),
+            nit=steps,
+            nfev=paid["value"],
+            njev=paid["gradient"],
+            nhev=paid["hvp"],
+            success=success,
+            status=0 if success else STOP_ITERATION if watch.stopped else int(trajectory.status[0]),
+            message="`callback` raised `StopIteration`." if watch.stopped else trajectory.message[0],
+            trajectory=trajectory,
         )
 
     return run
+
+
+def _settings(options: dict[str, Any]) -> dict[str, Any]:
+    """SciPy's options as arguments of `flowopt.minimize`."""
+    known = (*OPTIONS, "maxiter", "tol")
+    for name in options:
+        if name not in known:
+            raise UnknownName("option of a flowopt method in SciPy", name, known)
+    if {"maxiter", "max_steps"} <= options.keys():
+        raise BadValue("scipy_method: maxiter and max_steps mean the same; give one of them")
+    settings = {{"maxiter": "max_steps"}.get(name, name): value for name, value in options.items() if name != "tol"}
+    if options.get("tol") is not None:
+        settings.setdefault("gtol", options["tol"])
+    return settings
+
+
+class _Watch:
+    """Calls SciPy's callback once an iteration, in the form that its signature asks for."""
+
+    def __init__(self, callback: Callable[..., Any] | None) -> None:
+        self.callback, self.stopped, self._shown = callback, False, 0
+        names = () if callback is None else tuple(inspect.signature(callback).parameters)
+        self._takes_result = names == ("intermediate_result",)
+
+    def see(self, progress: Progress) -> bool:
+        """What `flowopt.minimize` calls: the start, which SciPy does not show, then each attempt but the last."""
+        self.show(progress.attempt, progress.x[0].numpy(), float(progress.f[0]))
+        return self.stopped
+
+    def show(self, attempt: int, x: Array, f: float) -> None:
+        """Call the callback, unless it has seen this attempt."""
+        if self.callback is None or attempt <= self._shown:
+            return
+        self._shown = attempt
+        try:
+            if self._takes_result:
+                self.callback(intermediate_result=scipy.optimize.OptimizeResult(x=x.copy(), fun=f))
+            else:
+                self.callback(x.copy())
+        except StopIteration:
+            self.stopped = True

@@ -213,9 +213,7 @@ class _Run:
     def _progress(self) -> Progress:
         value, _, square = self.carry.point.evaluation
         position = self.carry.point.state["q"]
-        return Progress(
-            self.attempt, self.recorder.active, position, value, square.sqrt(), self.carry.h, self.carry.t
-        )
+        return Progress(self.attempt, self.recorder.active, position, value, square.sqrt(), self.carry.h, self.carry.t)
 
     def _stop(self, stopped: Tensor) -> None:
         """Rows ``(A,)`` bool retire; the others go on as a smaller batch."""
@@ -243,5 +241,3 @@ class _Run:
             average = self.carry.point.state["average"]
             final |= {"average": average, "average_f": self.objective.problem.value(average)}
         self.recorder.retire(stopped, self.attempt, code, messages, self._entry(), final)
-
-

@@ -109,11 +109,9 @@ class Explanations(Sequence[str]):
             known.append(f"last h = {h:.3g}")
         if self._error is not None:
             known.append(f"error = {self._error[index].item():.3g}")
-        position = ", ".join(f"{x:.6g}" for x in q[:SHOWN].tolist()) + (", ..." if len(q) > SHOWN else "")
-        text = (
-            f"{REASONS[status]} after {self._attempt} steps ({', '.join(known)}) at x = ({position}), "
-            f"f = {measured.value[index].item():.6g}, |grad f| = {measured.square[index].sqrt().item():.3g}"
-        )
+        slope = measured.square[index].sqrt().item()
+        at = standing(q[: SHOWN + 1].tolist(), measured.value[index].item(), slope)
+        text = f"{REASONS[status]} after {self._attempt} steps ({', '.join(known)}) {at}"
         if status in (Status.NONFINITE, Status.DIVERGED) and not bool(torch.isfinite(self._tried.square[index])):
             bad = ~(torch.isfinite(tried) & torch.isfinite(trial))
             worst = int(bad.int().argmax()) if bool(bad.any()) else int(tried.abs().argmax())

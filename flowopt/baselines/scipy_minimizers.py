@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.optimize
+import scipy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -168,7 +168,7 @@ class _Row:
         iterations = result.get("nit", result.nfev)  # COBYLA reports no nit, and its maxiter is a number of calls
         limited = not result.success and iterations >= self.max_steps
         status = Status.CONVERGED if result.success else Status.MAX_STEPS if limited else Status.SOLVER_FAILED
-        return Stop(status, f"SciPy says: {result.message};")
+        return Stop(status, f"SciPy says: {str(result.message).rstrip('.')};")
 
     def progress(self, number: int) -> Progress:
         """What a callback is shown."""
@@ -224,7 +224,9 @@ class _Row:
                     options=options,
                     **arguments,
                 )
-            except scipy.optimize.OptimizeWarning as unknown:
+            except (scipy.optimize.OptimizeWarning, TypeError) as unknown:
+                if isinstance(unknown, TypeError) and "unexpected keyword argument" not in str(unknown):
+                    raise
                 raise BadValue(f"{self.minimizer.name}: {unknown}") from unknown
 
     def _function(self, x: Array) -> Any:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, Self
@@ -79,7 +78,7 @@ def as_optimizer(given: Any, overrides: dict[str, Any]) -> OptimizerRecipe | Non
         return None
     if overrides:
         raise BadValue(
-            f"parameters ({', '.join(overrides)}) go with a name or a class; a factory sets those of its optimizer itself"
+            f"parameters ({', '.join(overrides)}) go with a name or a class; a factory sets its optimizer's own"
         )
     return OptimizerRecipe(given, getattr(given, "__name__", repr(given)))
 
@@ -88,7 +87,7 @@ def _by_name(name: str) -> type[Optimizer]:
     known = {
         key: value
         for key, value in vars(optim).items()
-        if isinstance(value, type) and issubclass(value, Optimizer) and value is not Optimizer
+        if isinstance(value, type) and issubclass(value, Optimizer) and value not in (Optimizer, optim.SparseAdam)
     }
     folded = {key.lower(): value for key, value in known.items()}
     if name.lower() not in folded:
@@ -238,7 +237,8 @@ class Apart:
             seat.parameter.grad = evaluation.grad[i].reshape(point.shape).clone()
             arguments = {}
             if "closure" in inspect.signature(seat.optimizer.step).parameters:
-                arguments["closure"] = partial(_remeasure, seat.parameter, point, rows.select(evaluation, [i]), measure, i)
+                known = rows.select(evaluation, torch.tensor([i]))
+                arguments["closure"] = partial(_remeasure, seat.parameter, point, known, measure, i)
             with seat.limited(_limit(h[i : i + 1], seat.lr)):
                 seat.optimizer.step(**arguments)
             trial[i] = seat.parameter.detach().reshape(-1)
@@ -259,7 +259,8 @@ def _remeasure(parameter: Parameter, point: Tensor, known: Evaluation, measure: 
 
 def _limit(h: Tensor, lr: float) -> float:
     """The step that the driver asks for: all of `lr`, unless it is shorter in the rows' own precision."""
-    return lr if bool((h >= torch.as_tensor(lr, dtype=h.dtype)).all()) else float(h[0])
+    least = h.min()  # of rows that share a time, the one that just died asks for more, and is out of it
+    return lr if bool(least >= torch.as_tensor(lr, dtype=h.dtype)) else float(least)
 
 
 def _crew(recipe: OptimizerRecipe, q: Tensor) -> Crew:

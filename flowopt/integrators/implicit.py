@@ -49,7 +49,13 @@ class BackwardEuler(Integrator):
         return True
 
     def move(
-        self, system: System, state: State, evaluation: Evaluation, rate: Rate | None, h: Tensor, measure: Measure | None
+        self,
+        system: System,
+        state: State,
+        evaluation: Evaluation,
+        rate: Rate | None,
+        h: Tensor,
+        measure: Measure | None,
     ) -> Move:
         assert rate is not None and measure is not None
         moving = list(rate)

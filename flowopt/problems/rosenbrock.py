@@ -48,10 +48,10 @@ def _planar(x: Tensor) -> tuple[Tensor, Tensor]:
 def _chained(x: Tensor) -> tuple[Tensor, Tensor]:
     a, b = x[..., :-1], x[..., 1:]
     r = torch.addcmul(b, a, a, value=-1)
-    s = 1 - a
+    s = a - 1
     f = torch.addcmul(s * s, r, r, value=100)
     r = r * 200
     grad = torch.zeros_like(x)
     grad[..., 1:] = r
-    grad[..., :-1] -= torch.addcmul(s, a, r) * 2
+    grad[..., :-1] += torch.addcmul(s, a, r, value=-1) * 2
     return f.sum(-1), grad

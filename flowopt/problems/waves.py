@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import reduce
 
 import torch
 from torch import Tensor
@@ -50,9 +49,7 @@ def griewank(dim: int = 2) -> Problem:
     roots = torch.arange(1, dim + 1, dtype=torch.float64).sqrt()
 
     def value(x: Tensor) -> Tensor:
-        # torch.prod's derivative takes another way if any row holds a zero, so rows would see each other
-        product = reduce(torch.mul, (x / roots.to(x)).cos().unbind(-1))
-        return (x * x).sum(-1) / 4000 + (1 - product)
+        return (x * x).sum(-1) / 4000 + (1 - (x / roots.to(x)).cos().prod(-1))
 
     return Problem(
         name="griewank",

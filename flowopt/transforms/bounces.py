@@ -39,9 +39,7 @@ class Bounces(Transform):
         # settle() runs once at the start, before any step
         return {"seed": seeds, "steps": nothing - 1, "idle": nothing - 1, "best": evaluation.value}
 
-    def settle(
-        self, system: System, state: State, evaluation: Evaluation, memory: Memory
-    ) -> tuple[State, Memory]:
+    def settle(self, system: System, state: State, evaluation: Evaluation, memory: Memory) -> tuple[State, Memory]:
         steps, p = memory["steps"] + 1, state["p"]
         better = evaluation.value < memory["best"]
         idle = torch.where(better, 0, memory["idle"] + 1)

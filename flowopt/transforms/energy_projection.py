@@ -24,9 +24,7 @@ class EnergyProjection(Transform):
     source = "ECDSep section 3.3, Algorithm 1"
     requires = frozenset({"energy_shell"})
 
-    def settle(
-        self, system: System, state: State, evaluation: Evaluation, memory: Memory
-    ) -> tuple[State, Memory]:
+    def settle(self, system: System, state: State, evaluation: Evaluation, memory: Memory) -> tuple[State, Memory]:
         p = state["p"]
         square, target = rows.dot(p, p), system.shell(state, evaluation)
         off = ((square - target).abs() > TOLERANCE) & (target > 0) & (square > 0)

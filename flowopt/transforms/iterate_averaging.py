@@ -36,9 +36,7 @@ class IterateAveraging(Transform):
         # settle() runs once at the start, which is not an iterate of the method: it counts as step -1 -> 0
         return {"sum": torch.zeros_like(q), "count": nothing - 1, "full": nothing}
 
-    def settle(
-        self, system: System, state: State, evaluation: Evaluation, memory: Memory
-    ) -> tuple[State, Memory]:
+    def settle(self, system: System, state: State, evaluation: Evaluation, memory: Memory) -> tuple[State, Memory]:
         q, count = state["q"], memory["count"] + 1
         total = torch.where((count > 0).unsqueeze(-1), memory["sum"] + q, 0.0)
         mean = torch.where((count > 0).unsqueeze(-1), total / count.clamp(min=1).unsqueeze(-1), q)

@@ -32,9 +32,7 @@ class MomentumRotation(Transform):
     def start(self, state: State, evaluation: Evaluation, seeds: Tensor) -> Memory:
         return {"seed": seeds, "count": torch.zeros_like(seeds)}
 
-    def settle(
-        self, system: System, state: State, evaluation: Evaluation, memory: Memory
-    ) -> tuple[State, Memory]:
+    def settle(self, system: System, state: State, evaluation: Evaluation, memory: Memory) -> tuple[State, Memory]:
         p = state["p"]
         size = rows.norm(p).unsqueeze(-1)
         z = normal(memory["seed"], memory["count"], p.shape[-1]).to(p)

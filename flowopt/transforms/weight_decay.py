@@ -23,7 +23,5 @@ class WeightDecay(Transform):
     def __post_init__(self) -> None:
         check_range(self.name, "factor", self.factor, 0.0, 1.0, open_low=True)
 
-    def settle(
-        self, system: System, state: State, evaluation: Evaluation, memory: Memory
-    ) -> tuple[State, Memory]:
+    def settle(self, system: System, state: State, evaluation: Evaluation, memory: Memory) -> tuple[State, Memory]:
         return state | {"q": times(self.factor, state["q"])}, memory
