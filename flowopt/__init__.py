@@ -3,7 +3,7 @@
 from flowopt.errors import BadValue, FlowoptError, IncompatibleParts, UnknownName
 from flowopt.kernel import Method
 from flowopt.papers import method
-from flowopt.problems import Problem, problem
+from flowopt.problems import Problem, noisy, problem, rotated, scaled, shifted
 from flowopt.problems.own import from_numpy
 from flowopt.reference import reference
 from flowopt.scipy_method import scipy_method
@@ -25,7 +25,11 @@ __all__ = [
     "from_numpy",
     "method",
     "minimize",
+    "noisy",
     "problem",
     "reference",
+    "rotated",
+    "scaled",
     "scipy_method",
+    "shifted",
 ]

@@ -199,8 +199,8 @@ def _settle(
     method: Method, state: State, evaluation: Evaluation, memories: tuple[Memory, ...]
 ) -> tuple[State, tuple[Memory, ...]]:
     settled = []
-    for transform, memory in zip(method.transforms, memories, strict=True):
-        state, memory = transform.settle(method.system, state, evaluation, memory)
+    for transform, remembered in zip(method.transforms, memories, strict=True):
+        state, memory = transform.settle(method.system, state, evaluation, remembered)
         settled.append(memory)
     return state, tuple(settled)
 

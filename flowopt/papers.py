@@ -25,7 +25,8 @@ from flowopt.integrators.lookahead import Lookahead
 from flowopt.integrators.runge_kutta import DormandPrince
 from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
 from flowopt.kernel import Method
-from flowopt.parts import Integrator, Number, Transform
+from flowopt.parts import Integrator, Transform
+from flowopt.state import Number
 from flowopt.systems.born_infeld import BornInfeld
 from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.systems.hamiltonian import SeparableHamiltonian

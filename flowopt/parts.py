@@ -14,10 +14,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor
 
 from flowopt import rows
-from flowopt.state import Evaluation, Measure, Memory, Move, Point, Rate, State, Step, Verdict
-
-Number = float | Tensor
-"""A parameter: one number for all rows, or ``(B,)``, one a row."""
+from flowopt.state import Evaluation, Measure, Memory, Move, Number, Point, Rate, State, Step, Verdict
 
 MEANING = {
     "gradient_flow": "a system that moves along exactly -grad f",
@@ -137,7 +134,13 @@ class Integrator(Part):
         return False
 
     def move(
-        self, system: System, state: State, evaluation: Evaluation, rate: Rate | None, h: Tensor, measure: Measure | None
+        self,
+        system: System,
+        state: State,
+        evaluation: Evaluation,
+        rate: Rate | None,
+        h: Tensor,
+        measure: Measure | None,
     ) -> Move:
         """Propose a step of size h ``(B,)`` from a point where the evaluation and the rate are known."""
         raise NotImplementedError
@@ -179,9 +182,7 @@ class Transform(Part):
         """The initial memory; seeds ``(B,)`` int64 belong to the rows."""
         return {}
 
-    def settle(
-        self, system: System, state: State, evaluation: Evaluation, memory: Memory
-    ) -> tuple[State, Memory]:
+    def settle(self, system: System, state: State, evaluation: Evaluation, memory: Memory) -> tuple[State, Memory]:
         """The state to go on from, and the new memory."""
         raise NotImplementedError
 

@@ -67,7 +67,7 @@ def reference(
 
     Raises UnknownName for a system or a solver that does not exist, BadValue for numbers out of range.
     """
-    problem = replace(as_problem(problem), noise=0.0)
+    problem = replace(as_problem(problem, x0), noise=0.0)
     starts = as_starts(problem, x0, torch.float64)
     check_positive("reference", t_end=t_end, atol=atol)
     check_range("reference", "t_end", t_end, high=float(np.finfo(np.float64).max))

@@ -29,7 +29,8 @@ class Solo:
 
 def side_by_side(solos: Sequence[Solo], every: int, about: dict[str, Any]) -> Trajectory:
     """The Trajectory of all rows; every n-th attempt is kept (0: the start and the end)."""
-    recorder = Recorder(len(solos), solos[0].columns["x"].shape[1], every)
+    x = torch.from_numpy(solos[0].columns["x"])
+    recorder = Recorder(len(solos), x.shape[1], every, x.dtype)
     lengths = torch.tensor([len(solo.columns["f"]) for solo in solos])
     lowest = np.array([np.min(solo.columns["f"]) for solo in solos])
     for attempt in range(int(lengths.max())):

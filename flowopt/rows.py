@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowopt.state import Evaluation, Rate, State
+from flowopt.state import Evaluation, Number, Rate, State
 
 
 def column(scalar: Tensor | float) -> Tensor | float:
@@ -43,8 +43,23 @@ def advance(state: State, rate: Rate, h: Tensor | float) -> State:
     return state | {name: torch.addcmul(state[name], slope, step) for name, slope in rate.items()}
 
 
+def power(base: Tensor, exponent: Number) -> Tensor:
+    """``base ** exponent``, ``(B,)``; NaN where a negative base meets an exponent that is not a whole number.
+
+    torch's own pow rounds an element by its place in the batch (vectors and their tails differ by an ulp), so that a
+    row would not be the row alone; its squares, logarithms and exponentials do not.
+    """
+    if not isinstance(exponent, Tensor) and exponent in (1, 2, 3):
+        return base**exponent
+    size = (exponent * base.abs().log()).exp()
+    whole = torch.as_tensor(exponent % 1 == 0)
+    odd = torch.as_tensor(exponent % 2 == 1)
+    signed = torch.where(whole, torch.where(odd, -size, size), torch.nan)
+    return torch.where(base < 0, signed, size)
+
+
 def trapezium_defect(before: Rate, after: Rate, h: Tensor) -> Rate:
-    """``h/2 (after - before)``: what the trapezium rule has more than an Euler step, which is the step's local error."""
+    """``h/2 (after - before)``: what the trapezium rule has more than an Euler step, its local error."""
     half = column(0.5 * h)
     return {name: half * (after[name] - slope) for name, slope in before.items()}
 
@@ -63,7 +78,7 @@ Pick = Callable[[Any, Any], Any]
 
 
 def picker(take: Tensor) -> Pick:
-    """A function ``pick(new, old)``: rows of `new` where `take`, rows of `old` elsewhere, through any record of tensors.
+    """A function ``pick(new, old)``: rows of `new` where `take`, else of `old`, through any record of tensors.
 
     Where every row takes the new value (the usual case) nothing is copied; under torch.compile, and on an
     accelerator, where asking would wait for the device, the selection is always made row by row.

@@ -66,7 +66,7 @@ def minimize(
     Rows stop on their own and never touch each other. Ctrl-C returns what was done so far, status 'interrupted'.
     Raises BadValue, UnknownName or IncompatibleParts, before any work is done.
     """
-    problem = as_problem(problem)
+    problem = as_problem(problem, x0)
     q = as_starts(problem, x0, dtype)
     _check(problem, max_steps, gtol, ftol, t_end, record_every, h_min)
     if ftol is not None:

@@ -21,6 +21,10 @@ Memory = dict[str, Tensor]
 """What a controller or a transform remembers between steps, in rows."""
 
 
+Number = float | Tensor
+"""A parameter: one number for all rows, or ``(B,)``, one a row."""
+
+
 class Evaluation(NamedTuple):
     """The objective, measured at one point per row."""
 

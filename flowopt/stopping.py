@@ -116,8 +116,8 @@ class Explanations(Sequence[str]):
             bad = ~(torch.isfinite(tried) & torch.isfinite(trial))
             worst = int(bad.int().argmax()) if bool(bad.any()) else int(tried.abs().argmax())
             text += (
-                f"; that is the last good state. At the trial f = {self._tried.value[index].item():.3g}, worst coordinate "
-                f"{worst}: x[{worst}] = {trial[worst].item():.3g}, gradient {tried[worst].item():.3g}"
+                f"; that is the last good state. At the trial f = {self._tried.value[index].item():.3g}, "
+                f"worst coordinate {worst}: x[{worst}] = {trial[worst].item():.3g}, gradient {tried[worst].item():.3g}"
             )
         elif status != Status.CONVERGED:
             grad = measured.grad[index]

@@ -92,30 +92,31 @@ def comparison_table(rows: Iterable[Mapping[str, Any]], problem: Problem, max_st
     height = "f" if low is None else "f - minimum"
     table = Table(title=f"{problem.name}, at most {max_steps} steps", title_justify="left")
     table.add_column("method", no_wrap=True, style="bold")
-    for head in (f"final {height}", f"best {height}", "distance to minimiser", "gradients", "steps"):
+    for head in (f"final {height}", f"best {height}", "distance to minimiser", "gradients", "evaluations", "steps"):
         table.add_column(head, justify="right")
     table.add_column("status", no_wrap=True)
     table.add_column("from its own flow: max", justify="right")
     table.add_column("median", justify="right")
-    notes: list[Text] = []
+    notes: dict[str, list[str]] = {}
     for row in rows:
         mark = ""
         if row["note"]:
-            notes.append(Text(f"[{len(notes) + 1}] {row['name']}: {row['note']}"))
-            mark = f" [{len(notes)}]"
+            notes.setdefault(row["note"], []).append(row["name"])
+            mark = f" [{list(notes).index(row['note']) + 1}]"
         if "status" not in row:
-            table.add_row(Text(row["name"] + mark), *["-"] * 5, "not run", "-", "-")
+            table.add_row(Text(row["name"] + mark), *["-"] * 6, "not run", "-", "-")
             continue
         deviation = row.get("deviation", {})
         table.add_row(
             Text(row["name"] + mark),
             *(number(row[key] - (low or 0.0)) for key in ("final_f", "best_f")),
             number(row["distance"]),
-            *(str(count) for count in (row["evaluations"]["gradient"], row["steps"])),
+            *(str(count) for count in (row["evaluations"]["gradient"], row["cost"], row["steps"])),
             row["status"],
             *(number(deviation.get(key)) for key in ("max", "median")),
         )
-    return Group(table, *notes)
+    lines = [f"[{i}] {', '.join(names)}: {note}" for i, (note, names) in enumerate(notes.items(), start=1)]
+    return Group(table, *map(Text, lines))
 
 
 def _by_status(run: Trajectory) -> list[np.ndarray[Any, Any]]:

@@ -1,25 +1,36 @@
 """The schemes: order, cost, error estimates, symplecticity, energy over long times, reversibility, stability."""
 
+import math
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from catalogue import INTEGRATORS, SYSTEMS, Measured, build, fits
-from scipy.integrate import solve_ivp
+from catalogue import INTEGRATORS, SYSTEMS, Measured, build, fits, walk
+from scipy.integrate import RK45, solve_ivp
 from torch import Tensor
 
+from flowopt import Method, Problem, Status, minimize, problem
 from flowopt.controllers.fixed import Fixed
+from flowopt.controllers.pi import PI
+from flowopt.integrators import implicit
 from flowopt.integrators.euler import ForwardEuler
+from flowopt.integrators.implicit import BackwardEuler
+from flowopt.integrators.krylov import gmres
+from flowopt.integrators.lookahead import Lookahead
+from flowopt.integrators.runge_kutta import RK4, DormandPrince, Heun
+from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
 from flowopt.parts import Integrator, System
 from flowopt.rows import max_norm
 from flowopt.state import Rate, State
 from flowopt.systems.born_infeld import BornInfeld
+from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.systems.hamiltonian import SeparableHamiltonian
 from flowopt.systems.heavy_ball import HeavyBall
 from flowopt.systems.newton_flow import NewtonFlow
 from flowopt.systems.scaled_gradient_flow import ScaledGradientFlow
+from flowopt.transforms.energy_projection import EnergyProjection
 
 
 def valley(quartic: float, ripples: float) -> Measured:
@@ -156,3 +167,287 @@ def timescale(system: System, state: State) -> float:
     now = rate(system, state)
     then = rate(system, step(system, ForwardEuler(), state, instant))
     return float((instant * max_norm(now) / max_norm({name: then[name] - now[name] for name in now})).min())
+
+
+def test_gradient_difference_follows_its_limit_flow_to_first_order() -> None:
+    """The system with memory, stepped by forward Euler, tends to the flow that it names as its continuous limit."""
+    memory = ScaledGradientFlow("gradient_difference")
+    _, t, end = reference(memory.continuous())
+    errors = []
+    for count in (256, 512, 1024):
+        now = begin_at(memory)
+        for _ in range(count):
+            now = step(memory, ForwardEuler(), now, t / count)
+        errors.append(float(np.linalg.norm(now["q"].numpy().ravel() - end)))
+    assert slopes(errors) == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("integrator", INTEGRATORS, ids=lambda part: part.name)
+def test_stages_are_the_gradients_a_step_takes(integrator: type[Integrator]) -> None:
+    system = next(system for system in EXAMPLES if fits(system, build(integrator), Fixed(1e-3)))
+    method = Method(system, build(integrator), Fixed(1e-3))
+    run = minimize("rosenbrock", method=method, max_steps=7, gtol=0.0)
+    if integrator is BackwardEuler:
+        return  # its Newton iterations cost what they cost: see below
+    assert run.evaluations["gradient"].tolist() == [1 + 7 * integrator.stages]
+
+
+@pytest.mark.parametrize("integrator", [i for i in INTEGRATORS if i.error_order is not None], ids=lambda part: part.name)
+def test_error_estimate_shrinks_as_declared(integrator: type[Integrator]) -> None:
+    system = GradientFlow()
+    sizes = [0.02 / 2**k for k in range(4)]
+    q = START["q"][:1]
+    errors = []
+    for h in sizes:
+        method = Method(system, build(integrator), Fixed(h))
+        *_, (_, report) = walk(method, smooth_problem(), q, 1)
+        assert report is not None
+        errors.append(float(report.error))
+    assert slopes(errors) == pytest.approx(integrator.error_order + 1, abs=0.15)
+
+
+@pytest.mark.parametrize("integrator", [ForwardEuler, BackwardEuler, Heun])
+def test_error_estimate_is_the_local_error_of_euler(integrator: type[Integrator]) -> None:
+    """Of the scheme itself for Euler's, of the Euler step embedded in it for Heun's."""
+    h, q = 1e-4, START["q"][:1]
+    method = Method(GradientFlow(), build(integrator), Fixed(h))
+    (carry, _), (after, report) = walk(method, smooth_problem(), q, 1)
+    flow = solve_ivp(lambda _, y: -SMOOTH(torch.from_numpy(y)[None]).grad[0].numpy(), (0, h), q[0], "DOP853", rtol=1e-13)
+    euler = after.point.state["q"] if integrator is not Heun else q - h * carry.point.evaluation.grad
+    assert report is not None
+    assert float(report.error) == pytest.approx(np.abs(euler[0].numpy() - flow.y[:, -1]).max(), rel=1e-2)
+
+
+def smooth_problem() -> Problem:
+    hessian_free = SMOOTH.function
+    return Problem("smooth", lambda q: hessian_free(q)[0], 2, value_and_gradient=hessian_free)
+
+
+def test_dormand_prince_has_the_published_coefficients() -> None:
+    """SciPy's RK45 is the same pair, typed in by somebody else."""
+    a = [list(row) for row in DormandPrince.a]
+    assert [RK45.A[i, :i].tolist() for i in range(1, 6)] == pytest.approx(a, rel=1e-15)
+    assert RK45.B.tolist() == pytest.approx(DormandPrince.b, rel=1e-15)
+    assert (-RK45.E).tolist() == pytest.approx(DormandPrince.e, rel=1e-15)
+
+
+@pytest.mark.parametrize("integrator", [RK4, Heun, DormandPrince])
+def test_a_linear_flow_meets_the_stability_polynomial(integrator: type[Integrator]) -> None:
+    """On x' = -x one step multiplies by the Taylor polynomial of exp(-h), plus h^6/600 for Dormand-Prince."""
+    h = 0.7
+    taylor = sum((-h) ** k / math.factorial(k) for k in range(integrator.order + 1))
+    extra = h**6 / 600 if integrator is DormandPrince else 0.0
+    q = torch.ones(1, 1, dtype=torch.float64)
+    after = step(GradientFlow(), build(integrator), {"q": q}, h, parabola())
+    assert float(after["q"]) == pytest.approx(taylor + extra, rel=1e-14)
+
+
+def parabola(stiffness: float = 1.0) -> Measured:
+    """stiffness q^2 / 2."""
+    return Measured(lambda q: (0.5 * stiffness * (q * q).sum(-1), stiffness * q))
+
+
+# --- Hamiltonian systems ---
+
+HAMILTONIAN = SeparableHamiltonian(eta=1.5, F0=-1.0, delta_energy=0.7)
+
+
+def bowl(q: Tensor) -> tuple[Tensor, Tensor]:
+    """A skew bowl in three dimensions with a quartic part."""
+    c = torch.tensor([1.0, 2.0, 0.5], dtype=q.dtype)
+    return (0.5 * c * q * q).sum(-1) + (q**4).sum(-1) / 8 + q[..., 0] * q[..., 1] / 3, (
+        c * q + q**3 / 2 + torch.stack((q[..., 1], q[..., 0], torch.zeros_like(q[..., 0])), -1) / 3
+    )
+
+
+BOWL = Measured(bowl)
+PHASE_POINT = torch.tensor([0.8, -0.5, 0.3, 0.4, 0.2, -0.9], dtype=torch.float64)
+
+
+def phase_map(integrator: Integrator, h: float, project: bool = False) -> Any:
+    """One step as a function of (q, p), both in R^3, in one vector."""
+
+    def one_step(z: Tensor) -> Tensor:
+        state = {"q": z[None, :3], "p": z[None, 3:], "E": torch.tensor([2.0], dtype=z.dtype)}
+        if project:
+            state, _ = EnergyProjection().settle(HAMILTONIAN, state, BOWL(state["q"]), {})
+        after = step(HAMILTONIAN, integrator, state, h, BOWL)
+        return torch.cat((after["q"][0], after["p"][0]))
+
+    return one_step
+
+
+def jacobian(one_step: Any) -> Tensor:
+    return torch.autograd.functional.jacobian(one_step, PHASE_POINT)
+
+
+OMEGA = torch.kron(torch.tensor([[0.0, 1.0], [-1.0, 0.0]]), torch.eye(3)).double()
+
+
+@pytest.mark.parametrize("integrator", [i for i in INTEGRATORS if i.symplectic], ids=lambda part: part.name)
+@pytest.mark.parametrize("h", [0.05, 0.5])
+def test_symplectic_scheme_keeps_the_symplectic_form(integrator: type[Integrator], h: float) -> None:
+    j = jacobian(phase_map(build(integrator), h))
+    assert (j.T @ OMEGA @ j - OMEGA).abs().max() < 1e-14
+    assert float(torch.linalg.det(j)) == pytest.approx(1, abs=1e-14)
+
+
+def test_the_symplectic_schemes_are_known() -> None:
+    assert [i.name for i in INTEGRATORS if i.symplectic] == ["stoermer_verlet", "symplectic_euler"]
+
+
+def test_other_schemes_do_not_keep_the_symplectic_form() -> None:
+    for integrator in (ForwardEuler(), Heun(), RK4()):
+        j = jacobian(phase_map(integrator, 0.5))
+        assert (j.T @ OMEGA @ j - OMEGA).abs().max() > 1e-4
+
+
+def test_energy_projection_folds_phase_space() -> None:
+    j = jacobian(phase_map(SymplecticEuler(), 0.05, project=True))
+    assert abs(float(torch.linalg.det(j))) < 1e-14
+
+
+def energy_error(integrator: Integrator, h: float, steps: int) -> np.ndarray:
+    """Relative deviation from the conserved energy, at the records of a long run."""
+    method = Method(HAMILTONIAN, integrator, Fixed(h))
+    run = minimize(
+        Problem("bowl", lambda q: bowl(q)[0], 3, value_and_gradient=bowl),
+        [0.8, -0.5, 0.3],
+        method,
+        max_steps=steps,
+        gtol=0.0,
+        record_every=max(1, steps // 1000),
+    )
+    assert run.steps.tolist() == [steps]
+    return np.abs(run.energy[:, 0] / run.energy[0, 0] - 1)
+
+
+@pytest.mark.parametrize(("integrator", "bound"), [(SymplecticEuler(), 2.5e-2), (StoermerVerlet(), 5e-4)])
+def test_energy_error_stays_bounded_for_a_hundred_thousand_steps(integrator: Integrator, bound: float) -> None:
+    error = energy_error(integrator, 0.05, 100_000)
+    assert error.max() < bound
+    assert error[-100:].max() < 1.3 * error[:100].max(), "it must not grow"
+
+
+def test_energy_of_forward_euler_drifts() -> None:
+    error = energy_error(ForwardEuler(), 0.05, 10_000)
+    assert error[-1] > 1
+    assert error[-1] > 3 * error[len(error) // 2]
+
+
+@pytest.mark.parametrize(("integrator", "order"), [(SymplecticEuler(), 1), (StoermerVerlet(), 2)])
+def test_order_of_the_energy_error(integrator: Integrator, order: int) -> None:
+    errors = [energy_error(integrator, 0.05 / 2**k, 200 * 2**k).max() for k in range(3)]
+    assert slopes(errors) == pytest.approx(order, abs=0.15)
+
+
+def there_and_back(integrator: Integrator, h: float = 0.1, steps: int = 200) -> float:
+    """How far from the start one is after going on, turning the momentum round, and going on as long again."""
+    forth = phase_map(integrator, h)
+    mirror = torch.tensor([1.0, 1, 1, -1, -1, -1], dtype=torch.float64)
+    z = PHASE_POINT
+    for _ in range(2):
+        for _ in range(steps):
+            z = forth(z)
+        z = mirror * z
+    return float((z - PHASE_POINT).abs().max())
+
+
+def test_stoermer_verlet_is_reversible_and_symplectic_euler_is_not() -> None:
+    assert there_and_back(StoermerVerlet()) < 1e-11
+    assert there_and_back(SymplecticEuler()) > 1e-2
+
+
+# --- backward Euler ---
+
+
+def test_backward_euler_on_a_quadratic() -> None:
+    spectrum = (1.0, 10.0, 100.0)
+    h = 0.3
+    run = minimize(
+        problem("quadratic", spectrum=spectrum), [3.0, -2.0, 5.0], Method(GradientFlow(), BackwardEuler(), Fixed(h)),
+        max_steps=5, gtol=0.0,
+    )
+    expected = np.array([3.0, -2.0, 5.0]) / (1 + h * np.array(spectrum)) ** np.arange(6)[:, None]
+    assert run.x[:, 0] == pytest.approx(expected, rel=1e-9)
+    # Newton's method solves a linear equation at once and needs a second look to see it; then comes the trial itself
+    assert run.evaluations["gradient"].tolist() == [1 + 5 * 3]
+    assert run.evaluations["hvp"].tolist() == [5 * 2 * 3]
+
+
+@pytest.mark.parametrize("system", [HeavyBall(mass=0.7, friction=0.4), SeparableHamiltonian(), BornInfeld()])
+def test_backward_euler_solves_its_equation_on_systems_with_momentum(system: System) -> None:
+    state, h = begin_at(system), 0.2
+    after = step(system, BackwardEuler(), state, h)
+    slope = rate(system, after)
+    for name in slope:
+        assert torch.allclose(after[name], state[name] + h * slope[name], rtol=0, atol=1e-9)
+        assert (after[name] - state[name]).abs().max() > 1e-2
+
+
+def test_backward_euler_is_stable_however_large_the_step() -> None:
+    run = minimize(
+        problem("quadratic", spectrum=(1.0, 1e6)), [1.0, 1.0], Method(GradientFlow(), BackwardEuler(), Fixed(1e8)),
+        max_steps=2, gtol=0.0,
+    )
+    assert np.all(np.diff(run.f[:, 0]) < 0)
+    assert np.all(np.abs(run.x[1, 0]) <= 1.01e-8)
+
+
+def arctan_valley(q: Tensor) -> Tensor:
+    """Its gradient is the arctangent, on which Newton's method diverges from beyond 1.39."""
+    return (q * q.atan() - 0.5 * (1 + q * q).log()).sum(-1)
+
+
+def test_unsolved_equations_end_their_row_only() -> None:
+    method = Method(GradientFlow(), BackwardEuler(), Fixed(1e3))
+    starts = [[0.5], [40.0], [1.0]]
+    together = minimize(arctan_valley, starts, method, max_steps=3, gtol=0.0)
+    assert together.status.tolist() == [Status.MAX_STEPS, Status.SOLVER_FAILED, Status.MAX_STEPS]
+    assert "implicit equations" in together.message[1]
+    assert together.final_x[1].tolist() == [40.0], "the last good state stands"
+    assert together.steps[1] == 1
+    for i in (0, 2):
+        alone = minimize(arctan_valley, starts[i], method, max_steps=3, gtol=0.0)
+        assert np.array_equal(together.row(i).x, alone.x)
+
+
+def test_too_few_iterations_are_a_failure_and_pi_control_takes_a_smaller_step() -> None:
+    impatient = BackwardEuler(max_iterations=2)
+    fixed = minimize("rosenbrock", method=Method(GradientFlow(), impatient, Fixed(0.1)), max_steps=10)
+    assert fixed.status.tolist() == [Status.SOLVER_FAILED]
+    controlled = minimize(
+        "rosenbrock", method=Method(GradientFlow(), impatient, PI(rtol=1e-3, atol=1e-3, h0=0.1)), max_steps=10
+    )
+    assert controlled.status.tolist() == [Status.MAX_STEPS]
+    assert not controlled.accepted[1, 0]
+    assert controlled.h[2, 0] < controlled.h[1, 0]
+
+
+def test_gmres_branch_agrees_with_the_dense_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    dim = implicit.DENSE_UP_TO + 6
+    x0 = np.random.default_rng(0).uniform(-1.5, 1.5, (2, dim))
+
+    def run() -> Any:
+        method = Method(GradientFlow(), BackwardEuler(), Fixed(1e-2))
+        return minimize(problem("rosenbrock", dim=dim), x0, method, max_steps=3)
+
+    sparse = run()
+    monkeypatch.setattr(implicit, "DENSE_UP_TO", dim)
+    dense = run()
+    assert np.abs(sparse.x - dense.x).max() < 1e-9
+    assert np.all(sparse.evaluations["hvp"] < dense.evaluations["hvp"])
+
+
+def test_gmres_solves_each_row() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(3, 8, 8, generator=generator, dtype=torch.float64) + 4 * torch.eye(8, dtype=torch.float64)
+    b = torch.randn(3, 8, generator=generator, dtype=torch.float64)
+    b[1] = 0
+    x = gmres(lambda v: (a @ v.unsqueeze(-1)).squeeze(-1), b, 1e-12, 20)
+    assert torch.allclose((a @ x.unsqueeze(-1)).squeeze(-1), b, rtol=0, atol=1e-10)
+
+
+def test_lookahead_is_refused_where_there_is_no_friction() -> None:
+    assert not fits(GradientFlow(), Lookahead(), Fixed(0.1))
+    assert not fits(HAMILTONIAN, Lookahead(), Fixed(0.1))

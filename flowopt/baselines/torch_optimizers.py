@@ -22,8 +22,8 @@ from torch.optim import Optimizer
 from flowopt import rows
 from flowopt.errors import BadValue, UnknownName
 from flowopt.kernel import Method
-from flowopt.parts import Controller, Integrator, Number, System, full
-from flowopt.state import Evaluation, Measure, Memory, Move, Point, Rate, State, Step, Verdict
+from flowopt.parts import Controller, Integrator, System, full
+from flowopt.state import Evaluation, Measure, Memory, Move, Number, Point, Rate, State, Step, Verdict
 
 ELEMENTWISE: frozenset[type[Optimizer]] = frozenset(
     {

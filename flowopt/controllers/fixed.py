@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from flowopt.errors import check_positive
-from flowopt.parts import Controller, Number, full
-from flowopt.state import Memory, Point, Step, Verdict
+from flowopt.parts import Controller, full
+from flowopt.state import Memory, Number, Point, Step, Verdict
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from flowopt import rows
 from flowopt.errors import check_limit, check_positive
-from flowopt.parts import Controller, Number
-from flowopt.state import Memory, Point, Step, Verdict
+from flowopt.parts import Controller
+from flowopt.state import Memory, Number, Point, Step, Verdict
 
 
 @dataclass(frozen=True)

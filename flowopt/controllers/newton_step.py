@@ -8,8 +8,8 @@ from torch import Tensor
 
 from flowopt import rows
 from flowopt.errors import BadValue, check_choice, check_count, check_limit, check_positive, check_range
-from flowopt.parts import Controller, Number, full
-from flowopt.state import Memory, Point, Step, Verdict
+from flowopt.parts import Controller, full
+from flowopt.state import Memory, Number, Point, Step, Verdict
 
 
 @dataclass(frozen=True)

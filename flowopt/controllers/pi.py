@@ -7,8 +7,8 @@ from torch import Tensor
 
 from flowopt import rows
 from flowopt.errors import check_limit, check_positive, check_range
-from flowopt.parts import Controller, Number, full
-from flowopt.state import Memory, Point, Step, Verdict
+from flowopt.parts import Controller, full
+from flowopt.state import Memory, Number, Point, Step, Verdict
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class PI(Controller):
         e = torch.where(torch.isnan(e), torch.inf, e).clamp(min=1e-10)
         good = e <= 1
         k = step.order + 1
-        steady = e ** (-0.7 / k) * memory["previous"] ** (0.4 / k)
-        retry = (e ** (-1 / k)).clamp(max=1.0)
+        steady = rows.power(e, -0.7 / k) * rows.power(memory["previous"], 0.4 / k)
+        retry = rows.power(e, -1 / k).clamp(max=1.0)
         factor = (self.safety * torch.where(good, steady, retry)).clamp(min=self.shrink).clamp(max=self.grow)
         return Verdict((step.h * factor).clamp(max=self.h_max), {"previous": e}, good)
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from flowopt.errors import check_limit, check_positive, check_range
-from flowopt.parts import Controller, Number
-from flowopt.state import Evaluation, Memory, Point, Step, Verdict
+from flowopt.parts import Controller
+from flowopt.state import Evaluation, Memory, Number, Point, Step, Verdict
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from flowopt import rows
 from flowopt.errors import check_limit, check_positive, check_range
-from flowopt.parts import Controller, Number
-from flowopt.state import Memory, Point, Step, Verdict
+from flowopt.parts import Controller
+from flowopt.state import Memory, Number, Point, Step, Verdict
 
 
 @dataclass(frozen=True)
 class StabilityLimitedLTE(Controller):
-    """LTE control bounded by stability as well: h <- min(eta h / |error|_inf, safety 2/L, h_max). Ours, not the paper's.
+    """LTE control inside the stability limit: h <- min(eta h / |error|_inf, safety 2/L, h_max). Ours, not the paper's.
 
     Why: near a minimum the local truncation error goes to 0 with the gradient, so that ECCO's rule (`LTE`) lets h grow
     to h_max. But forward Euler on x' = -lambda x multiplies x by 1 - h lambda, which is stable only for h < 2/lambda:

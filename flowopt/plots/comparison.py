@@ -15,21 +15,26 @@ from numpy.typing import NDArray
 
 from flowopt.plots import contours, style
 from flowopt.plots.cast import Member
+from flowopt.plots.limits import fit
 from flowopt.problems import Problem
 from flowopt.state import Status
 from flowopt.trajectory import Trajectory
 
 Array = NDArray[Any]
+Curve = tuple[Array, Array]
+"""What runs along the horizontal axis, and the values, ``(n,)`` each."""
 
+BLOW_UP = 1e4
+"""The panel of distances is cut off at this many times the largest first one."""
 POINTS = 161
 """Grid points per axis of a small picture."""
-ACROSS = 6
+ACROSS = 7
 """Small pictures side by side."""
 
 
 def comparison(
     runs: Mapping[str, Trajectory],
-    deviations: Mapping[str, tuple[Array, Array]],
+    deviations: Mapping[str, Curve],
     problem: Problem,
     reference: str,
     path: str | Path | None = None,
@@ -51,52 +56,45 @@ def comparison(
         left, middle, right = parts[0].subplots(1, 3)
         middle.sharey(left)
         height = "best f so far" if problem.minimum is None else "best f - minimum so far"
-        _race(left, {name: run for name, run in runs.items() if name in looks and ":" not in name}, looks, problem)
+        curves = {name: _best(runs[name], problem.minimum) for name in looks}
+        kinds: tuple[dict[str, Curve], dict[str, Curve]] = ({}, {})
+        for name, curve in curves.items():
+            kinds[":" in name][name] = curve
+        _lines(left, kinds[0], looks, "evaluations")
+        _lines(middle, kinds[1], looks, "evaluations")
+        if any(len(best) for _, best in curves.values()):
+            fit(left, [best for _, best in curves.values() if len(best)])
         left.set(title="methods of the papers and their relatives", ylabel=height)
-        _race(middle, {name: run for name, run in runs.items() if ":" in name}, looks, problem)
         middle.set(title="torch.optim and SciPy")
-        _distances(right, deviations, looks)
+        away = {name: (t[distance > 0], distance[distance > 0]) for name, (t, distance) in deviations.items()}
+        away = {name: curve for name, curve in away.items() if len(curve[0])}
+        _lines(right, away, looks, "time of the flow")
+        if away:
+            fit(right, [distance for _, distance in away.values()], BLOW_UP)
+        else:
+            style.note(right, "no method has a reference solution here")
         right.set(title="distance from the reference solution of the own flow", ylabel="|x(t) - x_ref(t)|")
     return style.write(drawn, path)
 
 
-def _race(axes: Axes, runs: Mapping[str, Trajectory], looks: Mapping[str, style.Look], problem: Problem) -> None:
-    handles = []
-    for name, run in runs.items():
-        row = run.row(0)
-        cost, best = row.cost[:, 0], np.fmin.accumulate(row.f[:, 0]) - (problem.minimum or 0.0)
-        good = np.isfinite(best) & (cost > 0) & ((best > 0) | (problem.minimum is None))
-        look = looks[name]
-        axes.plot(cost[good], best[good], color=look.colour, ls=look.dash, lw=1.4)
-        if good.any():
-            last = np.flatnonzero(good)[-1]
-            axes.plot(cost[last], best[last], color=look.colour, marker=look.marker, ms=5, ls="")
-        handles.append(Line2D([], [], color=look.colour, ls=look.dash, marker=look.marker, ms=4, label=name))
-    axes.set(xlabel="evaluations", xscale="log")
-    if problem.minimum is not None:
-        axes.set_yscale("log")
-    _legend(axes, handles)
+def _best(run: Trajectory, minimum: float | None) -> Curve:
+    """Evaluations, and the lowest f up to then, above the minimum where that is known."""
+    row = run.row(0)
+    cost, best = row.cost[:, 0], np.fmin.accumulate(row.f[:, 0])
+    height = best - (minimum or 0.0)
+    good = np.isfinite(height) & (cost > 0) & ((height > 0) | (minimum is None))
+    return cost[good], height[good]
 
 
-def _distances(axes: Axes, deviations: Mapping[str, tuple[Array, Array]], looks: Mapping[str, style.Look]) -> None:
+def _lines(axes: Axes, curves: Mapping[str, Curve], looks: Mapping[str, style.Look], along: str) -> None:
     handles = []
-    for name, (t, distance) in deviations.items():
+    for name, (at, values) in curves.items():
         look = looks[name]
-        good = distance > 0
-        if not good.any():
-            continue
-        axes.plot(t[good], distance[good], color=look.colour, ls=look.dash, lw=1.2)
-        axes.plot(t[good][-1], distance[good][-1], color=look.colour, marker=look.marker, ms=5, ls="")
+        axes.plot(at, values, color=look.colour, ls=look.dash, lw=1.4)
+        axes.plot(at[-1:], values[-1:], color=look.colour, marker=look.marker, ms=5, ls="")
         handles.append(Line2D([], [], color=look.colour, ls=look.dash, marker=look.marker, ms=4, label=name))
     if handles:
-        axes.set(xscale="log", yscale="log", xlabel="time of the flow")
-        _legend(axes, handles)
-    else:
-        style.note(axes, "no method has a reference solution here")
-
-
-def _legend(axes: Axes, handles: list[Line2D]) -> None:
-    if handles:
+        axes.set(xlabel=along, xscale="log")
         axes.legend(
             handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False, fontsize=8.5
         )
@@ -111,7 +109,7 @@ def _paths(
 ) -> None:
     lines = math.ceil(len(looks) / ACROSS)
     grid = part.subplots(lines, ACROSS, sharex=True, sharey=True, squeeze=False).ravel()
-    members = [Member(runs[name].row(0), look, name, False) for name, look in looks.items()]
+    members = [Member(runs[name].row(0), look._replace(dash="-"), name, False) for name, look in looks.items()]
     tracks = contours.tracks(members)
     relief = contours.survey(problem, contours.window(problem, tracks, wide=False), POINTS)
     for axes, member, track in zip(grid, members, tracks, strict=False):
@@ -120,8 +118,8 @@ def _paths(
             contours.trace_reference(axes, runs[reference])
         leaves = contours.trace(axes, track, relief.window)
         status = Status(int(member.run.status[0])).words
-        axes.set_title(f"{member.label}: {status}" + (", leaves the window" if leaves else ""), fontsize=9)
+        axes.set_title(f"{member.label}\n{status}" + (", leaves the window" if leaves else ""), fontsize=9)
     for axes in grid[len(looks) :]:
         axes.axis("off")
-    if reference in runs:
-        part.supxlabel(f"x[1] over x[0]; black dashes: {reference}; star: minimiser; circle: start", fontsize=10)
+    dashes = f"black dashes: {reference}; " if reference in runs else ""
+    part.suptitle(f"paths, x[1] over x[0] ({dashes}circle: start; star: minimiser)", fontsize=11)

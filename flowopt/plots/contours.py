@@ -34,14 +34,14 @@ DECADES = 7.0
 """Contours reach at most this many decades below the highest value in the window."""
 DOTTED = 60
 """A path with up to this many points shows each of them."""
-LONG = 300
-"""A path with more points than this is drawn finer."""
+LONG = 4.0
+"""A path longer than this many diagonals of the window is drawn finer."""
 SHOWN = 300
 """Paths that are drawn at most."""
 GONE = (int(Status.DIVERGED), int(Status.NONFINITE))
 
 START: dict[str, Any] = {"marker": "o", "mfc": "white", "mec": "black", "ms": 7, "ls": ""}
-REFERENCE: dict[str, Any] = {"ls": (0, (5, 2)), "lw": 1.4}
+REFERENCE: dict[str, Any] = {"ls": (0, (4, 3)), "lw": 1.0}
 STAR: dict[str, Any] = {"marker": "*", "mfc": "black", "mec": "white", "ms": 13, "ls": ""}
 
 Window = tuple[tuple[float, float], tuple[float, float]]
@@ -157,7 +157,8 @@ def trace(axes: Axes, track: Track, shown: Window) -> bool:
     if track.thin:
         axes.plot(x[:, 0], x[:, 1], color=look.colour, lw=0.6, alpha=0.55)
     else:
-        wide = 1.6 if len(x) <= LONG else 1.0
+        length = np.linalg.norm(np.diff(x, axis=0), axis=-1).sum()
+        wide = 1.8 if length <= LONG * np.linalg.norm(np.ptp(shown, axis=1)) else 0.9
         halo = [patheffects.withStroke(linewidth=2 * wide, foreground="white", alpha=0.8)]
         axes.plot(x[:, 0], x[:, 1], color=look.colour, ls=look.dash, lw=wide, path_effects=halo)
         if len(x) <= DOTTED:

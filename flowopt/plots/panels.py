@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from flowopt.errors import BadValue
 from flowopt.plots import contours, style
 from flowopt.plots.cast import Member, Runs, cast, ending, legend, named
+from flowopt.plots.limits import fit
 from flowopt.problems import Problem
 from flowopt.problems.own import as_problem
 from flowopt.trajectory import Trajectory
@@ -24,10 +25,6 @@ Array = NDArray[Any]
 
 SHOWN = 60
 """Rows that a panel draws at most."""
-DECADE = 10.0
-"""A panel is logarithmic where its values span more than this factor."""
-BLOW_UP = 1e9
-"""A panel is cut off at this many times the largest first value: a row that diverges leaves room for the rest."""
 
 
 class Quantity(NamedTuple):
@@ -134,28 +131,13 @@ def _fill(part: SubFigure, members: list[Member], minimum: float | None) -> None
 
 def _panel(axes: Axes, members: list[Member], quantity: Quantity, clock: Clock) -> None:
     drawn = [_curve(axes, member, quantity, clock) for member in members]
-    values = np.concatenate(drawn)
-    if not values.size:
+    if not any(one.size for one in drawn):
         still = not any(_runs(clock.values(member.run)) for member in members)
         style.note(axes, clock.missing if still else quantity.missing)
         if still:
             axes.tick_params(bottom=False, labelbottom=False)
         return
-    low, high = values.min(), values.max()
-    ceiling = BLOW_UP * max(abs(one[0]) for one in drawn if one.size)
-    if ceiling < high:
-        axes.text(0.99, 0.96, f"goes on to {high:.0e}", transform=axes.transAxes, ha="right", va="top", fontsize=8)
-        high = ceiling
-    if low > 0 and high > DECADE * low:
-        room = (high / low) ** 0.06
-        axes.set_ylim(low / room, high * room)
-        axes.set_yscale("log")  # after the limits: matplotlib would first scale to values that overflow
-    elif high - low <= 1e-9 * max(abs(low), abs(high)):  # constant but for rounding, which is not worth a picture
-        room = 0.5 * abs(high) or 1.0
-        axes.set_ylim(low - room, high + room)
-    else:
-        room = 0.06 * (high - low)
-        axes.set_ylim(low - room, high + room)
+    fit(axes, [one for one in drawn if one.size])
 
 
 def _curve(axes: Axes, member: Member, quantity: Quantity, clock: Clock) -> Array:

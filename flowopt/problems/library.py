@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -32,6 +32,14 @@ def problems() -> dict[str, Callable[..., Problem]]:
     return dict(sorted(_LIBRARY.items()))
 
 
+def accepts(name: str) -> Mapping[str, inspect.Parameter]:
+    """The options of a named problem. Raises UnknownName, with the nearest matches, for a name that does not exist."""
+    known = problems()
+    if name not in known:
+        raise UnknownName("problem", name, known)
+    return inspect.signature(known[name]).parameters
+
+
 def problem(name: str, **options: Any) -> Problem:
     """The problem with that name.
 
@@ -41,11 +49,8 @@ def problem(name: str, **options: Any) -> Problem:
     Raises UnknownName (with the nearest matches) for a name or an option that does not exist, BadValue for an option
     out of its range.
     """
-    known = problems()
-    if name not in known:
-        raise UnknownName("problem", name, known)
-    accepted = inspect.signature(known[name]).parameters
+    accepted = accepts(name)
     for option in options:
         if option not in accepted:
             raise UnknownName(f"option of {name}", option, accepted) if accepted else BadValue(f"{name} has no options")
-    return known[name](**options)
+    return problems()[name](**options)

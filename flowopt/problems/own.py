@@ -13,13 +13,19 @@ import torch
 from torch import Tensor
 
 from flowopt.errors import BadValue, check_choice
+from flowopt.problems.library import accepts
 from flowopt.problems.library import problem as named
 from flowopt.problems.problem import Problem
 
 
-def as_problem(given: str | Problem | Callable[[Tensor], Tensor], **options: Any) -> Problem:
-    """A Problem from a name, ``"module:function"``, a Problem, or a torch function of positions ``(..., D)``."""
+def as_problem(given: str | Problem | Callable[[Tensor], Tensor], x0: Any = None, **options: Any) -> Problem:
+    """A Problem from a name, ``"module:function"``, a Problem, or a torch function of positions ``(..., D)``.
+
+    A named problem that exists for any D gets the D of the start x0, if there is one and no option says otherwise.
+    """
     if isinstance(given, str) and ":" not in given:
+        if x0 is not None and "dim" in accepts(given) and not options and np.ndim(x0) in (1, 2):
+            options = {"dim": np.shape(x0)[-1]}
         return named(given, **options)
     if options:
         raise BadValue(f"options ({', '.join(options)}) go with a name of the library; {given!r} takes none")

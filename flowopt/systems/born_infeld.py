@@ -6,8 +6,8 @@ from torch import Tensor
 
 from flowopt import rows
 from flowopt.errors import check_range
-from flowopt.parts import Number, System, full
-from flowopt.state import Evaluation, Measure, Rate, State
+from flowopt.parts import System, full
+from flowopt.state import Evaluation, Measure, Number, Rate, State
 from flowopt.systems.hamiltonian import along, ended
 
 

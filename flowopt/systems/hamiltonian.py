@@ -8,8 +8,8 @@ from torch import Tensor
 
 from flowopt import rows
 from flowopt.errors import BadValue, check_choice, check_positive, check_range
-from flowopt.parts import Number, System, full, times
-from flowopt.state import Evaluation, Measure, Rate, State, Status
+from flowopt.parts import System, full, times
+from flowopt.state import Evaluation, Measure, Number, Rate, State, Status
 
 V_FLOOR = 1e-40
 """The paper's eps2: the run ends, or F0 is tuned, where V is no longer above it."""
@@ -78,7 +78,7 @@ class SeparableHamiltonian(System):
 
     def potential(self, state: State, evaluation: Evaluation) -> Tensor:
         """V = b ** eta, ``(B,)``."""
-        return self.base(state, evaluation) ** self.eta
+        return rows.power(self.base(state, evaluation), self.eta)
 
     def observe(self, state: State, evaluation: Evaluation, h: Tensor, measure: Measure | None) -> State:
         if not self.tune_F0:
@@ -114,7 +114,7 @@ class SeparableHamiltonian(System):
         base = self.base(state, evaluation)
         if self.tune_F0:  # a V below the floor is tuned away, except where it is 0 and tuning it changes nothing
             return torch.where(base == 0, Status.CONVERGED, Status.RUNNING)
-        return ended(base**self.eta, base)
+        return ended(rows.power(base, self.eta), base)
 
     @property
     def _has_decay(self) -> bool:

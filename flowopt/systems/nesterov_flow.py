@@ -7,8 +7,8 @@ from torch import Tensor
 
 from flowopt import rows
 from flowopt.errors import check_positive
-from flowopt.parts import Number, System
-from flowopt.state import Evaluation, Measure, Rate, State
+from flowopt.parts import System
+from flowopt.state import Evaluation, Measure, Number, Rate, State
 
 
 @dataclass(frozen=True)

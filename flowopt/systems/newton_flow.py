@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from flowopt.errors import BadValue, check_range
-from flowopt.parts import Number, System
-from flowopt.state import Evaluation, Measure, Rate, State
+from flowopt.parts import System
+from flowopt.state import Evaluation, Measure, Number, Rate, State
 
 D_MAX = 200
 

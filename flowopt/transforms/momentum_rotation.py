@@ -8,8 +8,8 @@ from torch import Tensor
 from flowopt import rows
 from flowopt.errors import check_range
 from flowopt.noise import normal
-from flowopt.parts import Number, System, Transform, times
-from flowopt.state import Evaluation, Memory, State
+from flowopt.parts import System, Transform, times
+from flowopt.state import Evaluation, Memory, Number, State
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from flowopt.errors import check_range
-from flowopt.parts import Number, System, Transform, times
-from flowopt.state import Evaluation, Memory, State
+from flowopt.parts import System, Transform, times
+from flowopt.state import Evaluation, Memory, Number, State
 
 
 @dataclass(frozen=True)
