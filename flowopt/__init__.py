@@ -2,6 +2,7 @@
 
 from flowopt.errors import BadValue, FlowoptError, IncompatibleParts, UnknownName
 from flowopt.kernel import Method
+from flowopt.listing import list_controllers, list_integrators, list_methods, list_problems, list_systems
 from flowopt.papers import method
 from flowopt.problems import Problem, noisy, problem, rotated, scaled, shifted
 from flowopt.problems.own import from_numpy
@@ -23,6 +24,11 @@ __all__ = [
     "Trajectory",
     "UnknownName",
     "from_numpy",
+    "list_controllers",
+    "list_integrators",
+    "list_methods",
+    "list_problems",
+    "list_systems",
     "method",
     "minimize",
     "noisy",

@@ -184,12 +184,14 @@ def test_gradient_difference_follows_its_limit_flow_to_first_order() -> None:
 
 @pytest.mark.parametrize("integrator", INTEGRATORS, ids=lambda part: part.name)
 def test_stages_are_the_gradients_a_step_takes(integrator: type[Integrator]) -> None:
-    system = next(system for system in EXAMPLES if fits(system, build(integrator), Fixed(1e-3)))
+    systems = (GradientFlow(), *EXAMPLES)
+    system = next(system for system in systems if fits(system, build(integrator), Fixed(1e-3)))
     method = Method(system, build(integrator), Fixed(1e-3))
-    run = minimize("rosenbrock", method=method, max_steps=7, gtol=0.0)
-    if integrator is BackwardEuler:
-        return  # its Newton iterations cost what they cost: see below
-    assert run.evaluations["gradient"].tolist() == [1 + 7 * integrator.stages]
+    bowl = problem("bowl")
+    few, many = (minimize(bowl, method=method, max_steps=n, gtol=0.0).evaluations["gradient"][0] for n in (3, 10))
+    # Newton's method in backward Euler needs two iterations on a quadratic: it solves at once, and looks again
+    iterations = 2 if integrator is BackwardEuler else 0
+    assert many - few == 7 * (integrator.stages + iterations)
 
 
 @pytest.mark.parametrize("integrator", [i for i in INTEGRATORS if i.error_order is not None], ids=lambda part: part.name)
@@ -225,8 +227,8 @@ def smooth_problem() -> Problem:
 
 def test_dormand_prince_has_the_published_coefficients() -> None:
     """SciPy's RK45 is the same pair, typed in by somebody else."""
-    a = [list(row) for row in DormandPrince.a]
-    assert [RK45.A[i, :i].tolist() for i in range(1, 6)] == pytest.approx(a, rel=1e-15)
+    for i, row in enumerate(DormandPrince.a, start=1):
+        assert RK45.A[i, :i].tolist() == pytest.approx(row, rel=1e-15)
     assert RK45.B.tolist() == pytest.approx(DormandPrince.b, rel=1e-15)
     assert (-RK45.E).tolist() == pytest.approx(DormandPrince.e, rel=1e-15)
 
@@ -308,12 +310,11 @@ def test_energy_projection_folds_phase_space() -> None:
 
 
 def energy_error(integrator: Integrator, h: float, steps: int) -> np.ndarray:
-    """Relative deviation from the conserved energy, at the records of a long run."""
-    method = Method(HAMILTONIAN, integrator, Fixed(h))
+    """Relative deviation from the conserved energy, at up to a thousand records of a long run on a bowl."""
     run = minimize(
-        Problem("bowl", lambda q: bowl(q)[0], 3, value_and_gradient=bowl),
-        [0.8, -0.5, 0.3],
-        method,
+        problem("bowl", coefficients=(0.5, 1.0)),
+        [0.8, -0.5],
+        Method(HAMILTONIAN, integrator, Fixed(h)),
         max_steps=steps,
         gtol=0.0,
         record_every=max(1, steps // 1000),
@@ -322,17 +323,17 @@ def energy_error(integrator: Integrator, h: float, steps: int) -> np.ndarray:
     return np.abs(run.energy[:, 0] / run.energy[0, 0] - 1)
 
 
-@pytest.mark.parametrize(("integrator", "bound"), [(SymplecticEuler(), 2.5e-2), (StoermerVerlet(), 5e-4)])
+@pytest.mark.parametrize(("integrator", "bound"), [(SymplecticEuler(), 0.07), (StoermerVerlet(), 5e-4)])
 def test_energy_error_stays_bounded_for_a_hundred_thousand_steps(integrator: Integrator, bound: float) -> None:
     error = energy_error(integrator, 0.05, 100_000)
     assert error.max() < bound
-    assert error[-100:].max() < 1.3 * error[:100].max(), "it must not grow"
+    assert error[-200:].max() < 1.1 * error[:200].max(), "it must not grow"
 
 
 def test_energy_of_forward_euler_drifts() -> None:
-    error = energy_error(ForwardEuler(), 0.05, 10_000)
-    assert error[-1] > 1
-    assert error[-1] > 3 * error[len(error) // 2]
+    error = energy_error(ForwardEuler(), 0.05, 4000)
+    assert error[-1] > 20
+    assert error[-1] > 2 * error[500] > 4 * error[250]
 
 
 @pytest.mark.parametrize(("integrator", "order"), [(SymplecticEuler(), 1), (StoermerVerlet(), 2)])
@@ -370,9 +371,6 @@ def test_backward_euler_on_a_quadratic() -> None:
     )
     expected = np.array([3.0, -2.0, 5.0]) / (1 + h * np.array(spectrum)) ** np.arange(6)[:, None]
     assert run.x[:, 0] == pytest.approx(expected, rel=1e-9)
-    # Newton's method solves a linear equation at once and needs a second look to see it; then comes the trial itself
-    assert run.evaluations["gradient"].tolist() == [1 + 5 * 3]
-    assert run.evaluations["hvp"].tolist() == [5 * 2 * 3]
 
 
 @pytest.mark.parametrize("system", [HeavyBall(mass=0.7, friction=0.4), SeparableHamiltonian(), BornInfeld()])
