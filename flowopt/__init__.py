@@ -1,5 +1,6 @@
 """flowopt: optimization as numerical integration."""
 
+from flowopt.comparison import compare
 from flowopt.errors import BadValue, FlowoptError, IncompatibleParts, UnknownName
 from flowopt.kernel import Method
 from flowopt.listing import list_controllers, list_integrators, list_methods, list_problems, list_systems
@@ -23,6 +24,7 @@ __all__ = [
     "Status",
     "Trajectory",
     "UnknownName",
+    "compare",
     "from_numpy",
     "list_controllers",
     "list_integrators",

@@ -54,7 +54,7 @@ SOLVER = "scipy:LSODA"
 
 TOLERANCES = {"rtol": 1e-8, "atol": 1e-10}
 RECORDS = 401
-MOST_EVALUATIONS = 50_000
+MOST_EVALUATIONS = 20_000
 """The reference solver stops here: near a minimum some flows (ECDSep's) become all rounding error, and it crawls."""
 
 FLOW = "reference flow"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -71,7 +72,7 @@ def check_limit(owner: str, **values: Any) -> None:
 
 def check_count(owner: str, name: str, value: Any, least: int) -> None:
     """Raise BadValue unless the value is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise BadValue(f"{owner}: {name} = {value!r} must be a whole number >= {least}")
 
 
@@ -83,6 +84,6 @@ def check_choice(owner: str, name: str, value: Any, choices: Iterable[Any]) -> N
 
 
 def _number(owner: str, name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise BadValue(f"{owner}: {name} = {value!r} is not a number")
     return float(value)

@@ -35,17 +35,21 @@ class Field(Protocol):
     """Whether it was not finite somewhere in the step that is being attempted; a solver's adapter clears it."""
 
     def __call__(self, y: Tensor) -> Tensor:
-        """The field at y; raises Interrupted after a Ctrl-C."""
+        """The field at y; raises Interrupted after a Ctrl-C, Exhausted when its evaluations are used up."""
 
     def cost(self) -> int:
         """Evaluations so far."""
 
     def uncounted(self) -> Field:
-        """The same field for another pass over the same path: it counts apart, and no Ctrl-C leaves it."""
+        """The same field for another pass over the same path: it counts apart, and never leaves the solver."""
 
 
 class Interrupted(Exception):
     """Raised by a field, through the solver, to leave it."""
+
+
+class Exhausted(Exception):
+    """Raised by a field, through the solver, that has been evaluated as often as allowed."""
 
 
 @dataclass
@@ -115,6 +119,8 @@ def _scipy_solver(method: str) -> Solver:
                     solution.costs.append(field.cost())
             except Interrupted:
                 solution.interrupted = True
+            except Exhausted as error:
+                solution.trouble = str(error)
             except (ValueError, np.linalg.LinAlgError) as error:  # a Jacobian that is not finite, or singular
                 if not field.bad:
                     raise
@@ -228,8 +234,10 @@ def _torchdiffeq_solver(method: str) -> Solver:
                 solution.y, solution.last = list(found), found[-1]
         except Interrupted:
             solution.interrupted = True
-        except (GaveUp, AssertionError, UserWarning) as error:
-            if not (isinstance(error, GaveUp) or str(error).startswith((*UNDERFLOWS, NOT_CONVERGED))):
+        except (GaveUp, Exhausted) as error:
+            solution.trouble = str(error)
+        except (AssertionError, UserWarning) as error:
+            if not str(error).startswith((*UNDERFLOWS, NOT_CONVERGED)):
                 raise
             solution.trouble = str(error).partition(":")[0]
         if len(solution.y) < len(grid) and isinstance(watched, _Adaptive):

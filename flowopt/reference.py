@@ -15,7 +15,7 @@ from flowopt.errors import BadValue, check_positive, check_range
 from flowopt.interruption import interruption
 from flowopt.kernel import Method
 from flowopt.objective import Objective
-from flowopt.ode_solvers import Interrupted, Solution, as_solver
+from flowopt.ode_solvers import Exhausted, Interrupted, Solution, as_solver
 from flowopt.parts import System
 from flowopt.problems.own import as_problem
 from flowopt.problems.problem import Problem
@@ -45,6 +45,8 @@ def reference(
     atol: float = 1e-12,
     t_eval: Any = None,
     dense: bool = False,
+    *,
+    max_evaluations: int = 200_000,
 ) -> Trajectory:
     """Integrate a system's vector field from one start ``(D,)`` or many ``(B, D)`` up to t_end, as exactly as asked.
 
@@ -59,6 +61,8 @@ def reference(
     dense       give the Trajectory `dense`, a function of times in [0, t_end], from the solver's own interpolant
                 (torchdiffeq has none for later: there each call integrates afresh). NaN after a row has failed.
 
+    max_evaluations   where a row gives up; a stiff field needs an implicit solver (Radau, BDF, LSODA) rather than more.
+
     Every row is integrated by itself, in float64. In the Trajectory, h is the solver's own step at the record's time,
     ``evaluations`` and cost are those that the solver asked for, finite-difference Jacobians included (those that fill
     in f and grad_norm are not counted), and ``about["solver_steps"]`` are its accepted steps. A row ends with status
@@ -72,6 +76,7 @@ def reference(
     check_positive("reference", t_end=t_end, atol=atol)
     check_range("reference", "t_end", t_end, high=float(np.finfo(np.float64).max))
     check_range("reference", "rtol", rtol, RTOL_MIN, 1.0)
+    check_range("reference", "max_evaluations", max_evaluations, 1)
     grid = _grid(t_eval, float(t_end))
     solve = as_solver(solver)
     flow = _system(system).continuous()
@@ -80,7 +85,7 @@ def reference(
     solos, solutions, fields = [], [], []
     with torch.no_grad(), interruption() as interrupted:
         for i in range(len(starts)):
-            field = RowField(flow.select(torch.tensor([i])), problem, starts[i : i + 1], interrupted)
+            field = RowField(flow.select(torch.tensor([i])), problem, starts[i : i + 1], interrupted, max_evaluations)
             solution = solve(field, grid, rtol, atol, dense) if not field.bad else _no_solution(field)
             solos.append(_solo(field, solution, grid, solver))
             solutions.append(solution)
@@ -107,9 +112,11 @@ class RowField:
     The other leaves (a conserved energy) stay as `start` made them.
     """
 
-    def __init__(self, system: System, problem: Problem, q: Tensor, interrupted: Callable[[], bool]) -> None:
+    def __init__(
+        self, system: System, problem: Problem, q: Tensor, interrupted: Callable[[], bool], allowed: float
+    ) -> None:
         self._made_of = system, problem, q
-        self.system, self.interrupted = system, interrupted
+        self.system, self.interrupted, self.allowed = system, interrupted, allowed
         self.objective = Objective(problem, torch.zeros(1, dtype=torch.int64))
         measured = self.objective(q)
         self._state = system.start(q, measured, self.objective)
@@ -121,6 +128,8 @@ class RowField:
     def __call__(self, y: Tensor) -> Tensor:
         if self.interrupted():
             raise Interrupted
+        if self.cost() >= self.allowed:
+            raise Exhausted(f"max_evaluations = {self.allowed} are used up; if the field is stiff, try scipy:Radau")
         state = self.states(y.unsqueeze(0))
         rate = self.system.rate(state, self.objective(state["q"]), self.objective)
         slope = torch.cat([rate[name][0] for name in self._widths])
@@ -136,7 +145,7 @@ class RowField:
         return int(self.objective.cost())
 
     def uncounted(self) -> RowField:
-        return RowField(*self._made_of, lambda: False)
+        return RowField(*self._made_of, lambda: False, allowed=torch.inf)
 
 
 def _system(given: str | System | Method) -> System:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import scipy
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from flowopt.baselines import as_baseline
 from flowopt.errors import BadValue, UnknownName
 from flowopt.objective import Objective
 from flowopt.papers import as_method
 from flowopt.problems.own import from_numpy
+from flowopt.problems.problem import Problem
 from flowopt.progress import Progress
 from flowopt.solve import minimize
 
@@ -42,7 +45,7 @@ def scipy_method(method: Any = "ecco", /, **parameters: Any) -> Callable[..., sc
 
     The OptimizeResult has x, fun, jac, nit (attempted steps), nfev, njev, nhev, success (converged), status (0 if
     converged, 99 if the callback raised StopIteration, the code of `flowopt.Status` otherwise), message, and the
-    `trajectory`. One more gradient is measured at x for `jac`, and counted.
+    `trajectory`. If the last point that was measured is not x, x is measured once more for `jac`, and counted.
 
     Raises UnknownName or BadValue at once for a wrong method or parameter, and later for bounds, constraints, hess or
     hessp, which no method here can use, or an option that does not exist.
@@ -74,19 +77,22 @@ def scipy_method(method: Any = "ecco", /, **parameters: Any) -> Callable[..., sc
         problem = from_numpy(
             lambda x: fun(x, *args), None if jac is None else lambda x: jac(x, *args), name="scipy's function"
         )
+        latest = _Latest(problem)
+        problem = replace(problem, value_and_gradient=latest)
         start = np.asarray(x0, dtype=np.float64).reshape(-1)
         watch = _Watch(callback)
         trajectory = minimize(problem, start, method, callback=watch.see, **_settings(options), **parameters)
         x, steps = trajectory.final_x[0], int(trajectory.steps[0])
         watch.show(steps, x, float(trajectory.final_f[0]))
         end = Objective(problem, torch.zeros(1, dtype=torch.int64))
-        measured = end(torch.from_numpy(x).unsqueeze(0))
+        if not np.array_equal(latest.x, x):
+            end(torch.from_numpy(x).unsqueeze(0))
         paid = {kind: int(trajectory.evaluations[kind][0] + count) for kind, count in end.counts().items()}
         success = bool(trajectory.converged[0]) and not watch.stopped
         return scipy.optimize.OptimizeResult(
             x=x,
-            fun=float(measured.value[0]),
-            jac=measured.grad[0].numpy(),
+            fun=latest.value,
+            jac=latest.grad,
             nit=steps,
             nfev=paid["value"],
             njev=paid["gradient"],
@@ -112,6 +118,21 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
     if options.get("tol") is not None:
         settings.setdefault("gtol", options["tol"])
     return settings
+
+
+class _Latest:
+    """A problem's value and gradient of one row, remembered where they were measured last."""
+
+    def __init__(self, problem: Problem) -> None:
+        assert problem.value_and_gradient is not None
+        self._measure = problem.value_and_gradient
+        self.x: Array | None = None
+        self.value, self.grad = np.nan, np.empty(0)
+
+    def __call__(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        value, grad = self._measure(q)
+        self.x, self.value, self.grad = q[0].numpy().copy(), float(value[0]), grad[0].numpy().copy()
+        return value, grad
 
 
 class _Watch:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowopt.errors import BadValue
+from flowopt.files import plain, replacing
 from flowopt.state import Status
 
 FORMAT = 1
@@ -141,13 +140,13 @@ class Trajectory:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain Python lists and numbers, ready for json (NaN and infinities become None)."""
-        result: dict[str, Any] = {name: _plain(getattr(self, name)) for name in (*_PER_RECORD, *_PER_ROW, "attempt")}
-        result |= {name: _plain(getattr(self, name)) for name in _OPTIONAL}
+        result: dict[str, Any] = {name: plain(getattr(self, name)) for name in (*_PER_RECORD, *_PER_ROW, "attempt")}
+        result |= {name: plain(getattr(self, name)) for name in _OPTIONAL}
         result["status"] = [Status(int(code)).words for code in self.status]
         return result | {
             "message": list(self.message),
-            "evaluations": {kind: _plain(count) for kind, count in self.evaluations.items()},
-            "about": _plain(self.about),
+            "evaluations": {kind: plain(count) for kind, count in self.evaluations.items()},
+            "about": plain(self.about),
         }
 
     def save(self, path: str | Path) -> Path:
@@ -155,35 +154,26 @@ class Trajectory:
         target = Path(path)
         if target.suffix != ".npz":
             target = target.with_name(target.name + ".npz")
-        target.parent.mkdir(parents=True, exist_ok=True)
         arrays = {name: getattr(self, name) for name in (*_PER_RECORD, *_PER_ROW, "attempt", "status")}
         arrays |= {f"evaluations_{kind}": count for kind, count in self.evaluations.items()}
         arrays |= {name: array for name in _OPTIONAL if (array := getattr(self, name)) is not None}
-        text = json.dumps({"format": FORMAT, "message": list(self.message), "about": _plain(self.about)})
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, text=np.array(text), **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        text = json.dumps({"format": FORMAT, "message": list(self.message), "about": plain(self.about)})
+        with replacing(target) as file:
+            np.savez_compressed(file, text=np.array(text), **arrays)
         return target
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote. Raises BadValue if the file is not one of ours, or cut short."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # opened here, because np.load leaves a broken archive open
+            with Path(path).open("rb") as handle, np.load(handle, allow_pickle=False) as file:
                 text = json.loads(str(file["text"]))
                 if text["format"] != FORMAT:
                     raise BadValue(f"{path} has file format {text['format']}; this version reads {FORMAT}")
                 arrays = {name: file[name] for name in (*_PER_RECORD, *_PER_ROW, "attempt", "status")}
                 arrays |= {name: file[name] for name in _OPTIONAL if name in file.files}
-                prefix = "evaluations_"
-                kinds = {name.removeprefix(prefix): file[name] for name in file.files if name.startswith(prefix)}
+                kinds = {kind: file[f"evaluations_{kind}"] for kind in _KINDS}
         except FileNotFoundError:
             raise
         except BadValue:
@@ -196,18 +186,4 @@ class Trajectory:
 _PER_RECORD = ("x", "f", "grad_norm", "h", "t", "error", "energy", "accepted", "cost")
 _PER_ROW = ("steps", "best_f")
 _OPTIONAL = ("average", "average_f")
-
-
-def _plain(value: Any) -> Any:
-    """Arrays, tensors and numbers as json can hold them."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    return repr(value)
+_KINDS = ("gradient", "value", "hvp")

@@ -58,9 +58,7 @@ def test_the_other_solvers_agree_within_their_tolerance(solver):
     assert 1e-12 < error < 1e-3
 
 
-@pytest.mark.parametrize(
-    ("solver", "order"), [("euler", 1), ("midpoint", 2), ("heun2", 2), ("heun3", 3), ("rk4", 4)]
-)
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("midpoint", 2), ("heun2", 2), ("heun3", 3), ("rk4", 4)])
 def test_fixed_schemes_step_from_record_to_record(solver, order):
     errors = []
     for steps in (16, 32):
@@ -70,7 +68,9 @@ def test_fixed_schemes_step_from_record_to_record(solver, order):
     assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.25)
 
 
-@pytest.mark.parametrize("system", [SeparableHamiltonian(eta=2.0, delta_energy=0.5), HeavyBall(0.5, 0.3), NesterovFlow()])
+@pytest.mark.parametrize(
+    "system", [SeparableHamiltonian(eta=2.0, delta_energy=0.5), HeavyBall(0.5, 0.3), NesterovFlow()]
+)
 def test_scipy_and_torchdiffeq_agree_on_rosenbrock(system):
     one = reference("rosenbrock", None, 0.5, system, "scipy:DOP853", t_eval=[0.1, 0.25])
     two = reference("rosenbrock", None, 0.5, system, "torchdiffeq:dopri5", t_eval=[0.1, 0.25])
@@ -89,8 +89,8 @@ def test_the_hamiltonian_conserves_its_energy(solver):
 
 
 def test_newton_flow_shrinks_the_gradient_along_its_own_direction():
-    starts = np.array([[1.1, 1.3], [0.9, 0.7]])
-    found = reference("rosenbrock", starts, 3.0, NewtonFlow(), "scipy:RK45", rtol=1e-10)
+    starts = np.array([[1.1, 1.1], [0.9, 0.7]])
+    found = reference("rosenbrock", starts, 3.0, NewtonFlow())
     np.testing.assert_allclose(found.grad_norm, found.grad_norm[:1] * np.exp(-found.t), rtol=1e-7)
     assert (found.evaluations["hvp"] == 2 * found.evaluations["gradient"]).all()  # D = 2 products a rate
 
@@ -150,7 +150,8 @@ def test_every_evaluation_of_the_solver_is_counted(solver):
     found = reference(problem, [1.0, 2.0], 1.0, solver=solver, rtol=1e-4, t_eval=[0.5])
     assert found.evaluations["gradient"].tolist() == [calls - 1]  # the last call fills in f and the gradient's norm
     assert found.cost[-1, 0] == calls - 1
-    assert (np.diff(found.cost[:, 0]) > 0).all()
+    assert (np.diff(found.cost[:, 0]) >= 0).all()
+    assert found.cost[0, 0] < found.cost[1, 0]
 
 
 @pytest.mark.parametrize("solver", ["scipy:RK45", "scipy:BDF", "scipy:LSODA", "torchdiffeq:dopri5", "torchdiffeq:rk4"])
@@ -218,6 +219,19 @@ def test_a_functional_iteration_that_does_not_converge_is_reported():
     assert "did not converge" in found.message[0]
 
 
+def test_a_solver_that_gets_nowhere_is_left():
+    # Newton's flow from here runs off along the line y = x^2 + 1/200, where the Hessian is singular, ever faster
+    found = reference("rosenbrock", [1.1, 1.3], 3.0, NewtonFlow(), "scipy:RK45", max_evaluations=3000)
+    assert found.status.tolist() == [Status.SOLVER_FAILED]
+    assert "max_evaluations = 3000 are used up" in found.message[0]
+    assert 3000 <= found.evaluations["gradient"][0] + found.evaluations["hvp"][0] < 3003
+    x, y = found.final_x[0]
+    assert y - x**2 == pytest.approx(1 / 200, abs=2e-3)
+    stiff = reference(bowl(), STARTS[0], 1.0, solver="torchdiffeq:dopri5", max_evaluations=300)
+    assert "used up" in stiff.message[0]
+    np.testing.assert_allclose(stiff.row(0).x[:, 0], np.exp(-SPECTRUM * stiff.row(0).t) * STARTS[0], atol=1e-8)
+
+
 def test_an_interrupted_reference_returns_what_was_done():
     calls = 0
 
@@ -271,7 +285,9 @@ def test_names_are_checked():
     with pytest.raises(UnknownName, match="gradient_flow"):
         reference("rosenbrock", system="gradient_flo")
     for solver in [*(f"scipy:{name}" for name in SCIPY), *(f"torchdiffeq:{name}" for name in ADAPTIVE + FIXED)]:
-        assert reference(bowl(), STARTS, 1e-3, solver=solver.upper(), rtol=1e-2, atol=1e-2, t_eval=[]).steps.tolist() == [1, 1]
+        assert reference(
+            bowl(), STARTS, 1e-3, solver=solver.upper(), rtol=1e-2, atol=1e-2, t_eval=[]
+        ).steps.tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(

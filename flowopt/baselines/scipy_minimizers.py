@@ -201,7 +201,8 @@ class _Row:
 
     def _scipy(self) -> Any:
         method, problem = self.minimizer.method, self.objective.problem
-        options: dict[str, Any] = {} if method == "TNC" else {"maxiter": self.max_steps}
+        # one more than ours, so that ours is the limit: Nelder-Mead counts from 1
+        options: dict[str, Any] = {} if method == "TNC" else {"maxiter": self.max_steps + 1}
         if method in CALL_LIMITS:
             options[CALL_LIMITS[method]] = NO_LIMIT
         if method in TAKE_GTOL:

@@ -45,4 +45,4 @@ class Armijo(Controller):
         before, after = step.before, step.after
         predicted = rows.dot(before.evaluation.grad, after.state["q"] - before.state["q"])
         good = after.evaluation.value <= before.evaluation.value + self.c * predicted
-        return Verdict(step.h * torch.where(good, self.grow, self.shrink), memory, good)
+        return Verdict(torch.where(good, self.grow * step.h, self.shrink * step.h), memory, good)

@@ -4,9 +4,9 @@ Every function returns a matplotlib Figure and, given a path, also writes it the
 touches pyplot or its global state. Importing this package imports matplotlib; `import flowopt` does not.
 """
 
-from flowopt.plots.basins import basins
-from flowopt.plots.comparison import comparison
+from flowopt.plots.basin_map import basins
+from flowopt.plots.comparison_sheet import comparison
 from flowopt.plots.contours import paths
-from flowopt.plots.panels import panels, trajectory
+from flowopt.plots.panel_grid import panels, trajectory
 
 __all__ = ["basins", "comparison", "panels", "paths", "trajectory"]

@@ -34,6 +34,8 @@ DECADES = 7.0
 """Contours reach at most this many decades below the highest value in the window."""
 DOTTED = 60
 """A path with up to this many points shows each of them."""
+ROOM = 0.3
+"""Room around the paths, as a share of the longer side of what they fill."""
 LONG = 4.0
 """A path longer than this many diagonals of the window is drawn finer."""
 SHOWN = 300
@@ -96,7 +98,7 @@ def tracks(members: Sequence[Member]) -> list[Track]:
 
 def draw(axes: Axes, drawn: Sequence[Track], problem: Problem, reference: Trajectory | None = None) -> list[Line2D]:
     """Contours of the problem and the paths over them; returns legend entries for what is neither row nor run."""
-    relief = survey(problem, window(problem, drawn, wide=True), POINTS)
+    relief = survey(problem, window(problem, drawn), POINTS)
     _scale(axes, shade(axes, relief), relief)
     entries = [_mark("start", **START)]
     if reference is not None:
@@ -176,24 +178,31 @@ def trace_reference(axes: Axes, flow: Trajectory) -> None:
     axes.plot(x[:, 0], x[:, 1], color="black", **REFERENCE, zorder=4)
 
 
-def window(problem: Problem, drawn: Sequence[Track], wide: bool) -> Window:
-    """What a picture shows: the domain and the starts, and if `wide` the paths up to half a domain beyond it.
+def window(problem: Problem, drawn: Sequence[Track]) -> Window:
+    """What a picture shows: the paths up to half a domain beyond it, the minimisers near their ends, and some room.
 
-    Without a domain: the paths of rows that did not diverge.
+    Paths of rows that diverged count with their start only.
     """
-    firm = np.concatenate([np.reshape(problem.minimisers, (-1, 2)), *(track.x[:1] for track in drawn)])
-    paths = np.concatenate([firm, *(track.x for track in drawn if not track.gone)])
-    if problem.domain is None:
-        low, high = paths.min(0), paths.max(0)
-        room = np.where(high > low, 0.12 * (high - low), 1.0)
+    starts = np.concatenate([track.x[:1] for track in drawn])
+    points = [starts, *(track.x for track in drawn if not track.gone)]
+    if problem.minimisers:
+        known = np.array(problem.minimisers)
+        ends = np.concatenate([track.x[-1:] for track in drawn])
+        points.append(known[np.linalg.norm(ends[:, None] - known, axis=-1).argmin(-1)])
+    reached = np.concatenate(points)
+    if problem.domain is not None:
+        first, last = np.transpose(problem.domain)
+        beyond = 0.5 * (last - first)
+        reached = np.concatenate([np.clip(reached, first - beyond, last + beyond), starts])
+    low, high = reached.min(0), reached.max(0)
+    room = ROOM * ((high - low).max() or 1.0)
+    if problem.domain is not None:  # room inside the domain, a rim outside
+        rim = 0.02 * (high - low).max()
+        low = np.minimum(np.maximum(low - room, first - rim), low - rim)
+        high = np.maximum(np.minimum(high + room, last + rim), high + rim)
     else:
-        low, high = np.transpose(problem.domain)
-        if wide:
-            paths = np.clip(paths, low - 0.5 * (high - low), high + 0.5 * (high - low))
-            low, high = np.minimum(low, paths.min(0)), np.maximum(high, paths.max(0))
-        low, high = np.minimum(low, firm.min(0)), np.maximum(high, firm.max(0))
-        room = 0.02 * (high - low)
-    (left, below), (right, above) = (low - room).tolist(), (high + room).tolist()
+        low, high = low - room, high + room
+    (left, below), (right, above) = low.tolist(), high.tolist()
     return (left, right), (below, above)
 
 

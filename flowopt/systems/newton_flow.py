@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from flowopt.errors import BadValue, check_range
-from flowopt.parts import System
+from flowopt.parts import System, full
 from flowopt.state import Evaluation, Measure, Number, Rate, State
 
 D_MAX = 200
@@ -42,7 +42,7 @@ class NewtonFlow(System):
     def rate(self, state: State, evaluation: Evaluation, measure: Measure | None) -> Rate:
         assert measure is not None, "the driver gives a measure to systems that need Hessian-vector products"
         hessian = measure.hessian(state["q"])
-        damping = torch.as_tensor(self.damping).to(hessian).reshape(-1, 1, 1)
+        damping = full(evaluation.value, self.damping).reshape(-1, 1, 1)
         matrix = hessian + damping * torch.eye(hessian.shape[-1], dtype=hessian.dtype, device=hessian.device)
         solution, info = torch.linalg.solve_ex(matrix, evaluation.grad.unsqueeze(-1))
         return {"q": torch.where((info == 0).unsqueeze(-1), -solution.squeeze(-1), torch.nan)}

@@ -111,7 +111,12 @@ def _paths(
     grid = part.subplots(lines, ACROSS, sharex=True, sharey=True, squeeze=False).ravel()
     members = [Member(runs[name].row(0), look._replace(dash="-"), name, False) for name, look in looks.items()]
     tracks = contours.tracks(members)
-    relief = contours.survey(problem, contours.window(problem, tracks, wide=False), POINTS)
+    stage = (
+        contours.tracks([Member(runs[reference].row(0), members[0].look, reference, False)])
+        if reference in runs
+        else tracks
+    )
+    relief = contours.survey(problem, contours.window(problem, stage), POINTS)
     for axes, member, track in zip(grid, members, tracks, strict=False):
         contours.shade(axes, relief)
         if reference in runs:

@@ -92,7 +92,7 @@ def panels(runs: Runs, problem: Problem | str | None = None, path: str | Path | 
     members = cast(given, SHOWN)
     entries = legend(given, members)
     if any(member.run.rejected.any() for member in members):
-        entries.append(Line2D([], [], color=style.REJECTED, marker="x", ls="", label="rejected attempt"))
+        entries.append(Line2D([], [], color=style.REJECTED, marker="x", ls="", label="attempt not accepted"))
     with style.figure(15.5 if flat else 10.5, 10.5, _title(given, members)) as drawn:
         parts = drawn.subfigures(1, 1 + flat, squeeze=False, width_ratios=(1.6, 1)[: 1 + flat])[0]
         _fill(parts[0], members, None if known is None else known.minimum)

@@ -1,0 +1,346 @@
+"""The command line, through real subprocesses."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+import flowopt
+from flowopt import comparison
+from flowopt.errors import BadValue, UnknownName
+from flowopt.papers import METHODS
+from flowopt.settings import MOST_STARTS, assign, grid, parse_setting, parse_starts
+
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": str(Path(flowopt.__file__).parents[1]),
+    "OMP_NUM_THREADS": "1",
+    "PYTHONWARNINGS": "error::RuntimeWarning",
+}
+
+
+def flowopt_cli(*arguments, folder):
+    command = [sys.executable, "-m", "flowopt", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+
+
+def read_json(path):
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def is_picture(path):
+    pixels = imread(path)
+    return min(pixels.shape[:2]) > 300 and pixels[..., :3].std() > 0.02
+
+
+def test_version_and_help(tmp_path):
+    version = flowopt_cli("--version", folder=tmp_path)
+    assert (version.returncode, version.stdout) == (0, f"flowopt {flowopt.__version__}\n")
+    usage = flowopt_cli("--help", folder=tmp_path)
+    assert usage.returncode == 0
+    assert all(command in usage.stdout for command in ("list", "explore", "compare", "cite"))
+    explore = flowopt_cli("explore", "--help", folder=tmp_path)
+    assert explore.returncode == 0
+    options = ("--method", "--x0", "--grid", "--dim", "--steps", "--t-end", "--seed", "--set", "--out", "--json")
+    assert all(option in explore.stdout for option in options)
+
+
+def test_list_names_everything_with_a_line_and_a_source(tmp_path):
+    done = flowopt_cli("list", "--json", "new/all.json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = read_json(tmp_path / "new" / "all.json")
+    names = {kind: [line["name"] for line in lines] for kind, lines in found.items()}
+    assert names["methods"] == flowopt.list_methods() == sorted(METHODS)
+    assert names["systems"] == flowopt.list_systems()
+    assert names["integrators"] == flowopt.list_integrators()
+    assert names["controllers"] == flowopt.list_controllers()
+    assert names["problems"] == flowopt.list_problems()
+    assert "energy_projection" in names["transforms"]
+    for kind, lines in found.items():
+        for line in lines:
+            assert line["summary"].endswith("."), (kind, line)
+            assert line["name"] in done.stdout
+    assert all(line["source"] for kind in ("methods", "problems") for line in found[kind])
+    one = flowopt_cli("list", "integrators", folder=tmp_path)
+    assert "forward_euler" in one.stdout
+    assert "rosenbrock" not in one.stdout
+
+
+def test_cite_prints_bibtex_and_the_reading(tmp_path):
+    done = flowopt_cli("cite", "ecdsep", "--json", "cite.json", folder=tmp_path)
+    assert done.returncode == 0
+    assert METHODS["ecdsep"].citation.strip() in done.stdout
+    assert METHODS["ecdsep"].reading in done.stdout
+    assert read_json(tmp_path / "cite.json")["bibtex"] == METHODS["ecdsep"].citation
+
+
+def test_explore_leaves_what_minimize_finds(tmp_path):
+    done = flowopt_cli(
+        *("explore", "rosenbrock", "-m", "gd", "-m", "scipy:Nelder-Mead", "--set", "lr=5e-4", "--steps", 30),
+        *("--x0", "-1.2,1", "--x0", "0,0.5", "--out", "here", "--json", "here/numbers.json"),
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    alone = flowopt.minimize("rosenbrock", [[-1.2, 1.0], [0.0, 0.5]], "gd", 30, lr=5e-4)
+    saved = flowopt.Trajectory.load(tmp_path / "here" / "rosenbrock-gd.npz")
+    for name in ("x", "f", "grad_norm", "h", "t", "error", "energy", "accepted", "status"):
+        np.testing.assert_array_equal(getattr(saved, name), getattr(alone, name))
+    gd, simplex = read_json(tmp_path / "here" / "numbers.json")["runs"]
+    assert gd["about"]["parts"]["fixed"] == {"h": 5e-4}
+    assert [row["final_f"] for row in gd["rows"]] == alone.final_f.tolist()
+    assert [row["status"] for row in gd["rows"]] == ["max steps"] * 2
+    assert [row["evaluations"]["gradient"] for row in gd["rows"]] == [31, 31]
+    assert simplex["rows"][0]["grad_norm"] is None  # it uses no gradient: NaN is null
+    pictures = sorted(file.name for file in (tmp_path / "here").glob("*.png"))
+    assert pictures == [
+        "rosenbrock-gd-panels.png",
+        "rosenbrock-panels.png",
+        "rosenbrock-paths.png",
+        "rosenbrock-scipy-Nelder-Mead-panels.png",
+    ]
+    assert all(is_picture(tmp_path / "here" / name) for name in pictures)
+    written = re.findall(r"^wrote (.*)$", done.stdout, re.MULTILINE)
+    assert sorted(Path(name).name for name in written) == sorted(file.name for file in (tmp_path / "here").iterdir())
+    for number in (alone.final_f[0], alone.final_f[1]):
+        assert f"{number:.5g}" in done.stdout
+    assert alone.message[1] in " ".join(done.stdout.split())
+
+
+def test_explore_a_grid_draws_basins(tmp_path):
+    done = flowopt_cli(
+        *("explore", "himmelblau", "-m", "elra", "--grid", 6, "--out", ".", "--json", "a.json"), folder=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = read_json(tmp_path / "a.json")["runs"]
+    assert len(run["rows"]) == 36
+    assert sorted({row["x0"][0] for row in run["rows"]}) == pytest.approx(np.linspace(-5, 5, 6).tolist())
+    assert is_picture(tmp_path / "himmelblau-elra-basins.png")
+    assert is_picture(tmp_path / "himmelblau-paths.png")
+
+
+def test_explore_in_more_coordinates_has_panels_and_says_why_no_paths(tmp_path):
+    done = flowopt_cli(
+        *("explore", "zakharov", "-m", "gd", "--dim", 4, "--steps", 5, "--t-end", 2e-3, "--json", "a.json"),
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = read_json(tmp_path / "a.json")["runs"][0]["rows"]
+    assert len(row["final_x"]) == 4
+    assert (row["status"], row["t"]) == ("time reached", 2e-3)
+    assert {file.name for file in (tmp_path / "flowopt-out").iterdir()} == {"zakharov-gd.npz", "zakharov-gd-panels.png"}
+    assert "no picture of the paths" in done.stdout
+
+
+OWN = """
+import time
+from pathlib import Path
+import torch
+
+def bowl(x):
+    return (torch.tensor([1.0, 4.0]) * x * x).sum(-1)
+
+calls = 0
+
+def slow(x):
+    global calls
+    calls += 1
+    if calls == 10:
+        Path("under-way").touch()
+    if x.shape[0] == 1:
+        time.sleep(0.01)
+    return bowl(x)
+
+def broken(x):
+    return torch.undefined(x)
+"""
+
+
+def test_explore_a_function_of_ones_own(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    done = flowopt_cli(
+        *("explore", "own:bowl", "-m", "gd", "--x0", "1,2", "--set", "lr=0.1", "--out", ".", "--json", "a.json"),
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = read_json(tmp_path / "a.json")["runs"][0]["rows"]
+    assert row["status"] == "converged"
+    assert row["distance"] is None
+    assert is_picture(tmp_path / "bowl-paths.png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("explore", "rosenbrok"), "there is no problem named 'rosenbrok'; did you mean 'rosenbrock'?"),
+        (("explore", "rosenbrock", "-m", "elrra"), "there is no method named 'elrra'; did you mean 'elra'"),
+        (("explore", "rosenbrock", "-m", "torch:Adm"), "did you mean 'Adam'"),
+        (("explore", "rosenbrock", "-m", "gd", "--set", "learning=1"), "there is no parameter of gd named 'learning'"),
+        (("explore", "rosenbrock", "-m", "gd", "--set", "lr=-1"), r"h = -1 is outside its range \(0, inf\)"),
+        (("explore", "rosenbrock", "--set", "problem.dim=1"), r"dim = 1 is outside its range \[2, "),
+        (("explore", "rosenbrock", "--steps", "-5"), "max_steps = -5 must be a whole number >= 0"),
+        (("explore", "rosenbrock", "--x0", "1,2,3"), "takes points of 2 coordinates, not 3"),
+        (("explore", "rosenbrock", "--x0", "1,2", "--grid", "3"), "--x0 or --grid, not both"),
+        (("explore", "os:nothing"), "has no 'nothing'"),
+        (("explore", "rosenbrock", "--out", "file"), "cannot make the folder file"),
+        (("compare", "rosenbrock", "--horizon", "0"), r"horizon = 0.0 is outside its range \(0, inf\)"),
+        (("cite", "ecdsepp"), "did you mean 'ecdsep'"),
+        (("list", "metods"), "did you mean 'methods'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path):
+    (tmp_path / "file").touch()
+    done = flowopt_cli(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert re.search(message, done.stderr)
+    assert done.stderr.startswith("flowopt: ")
+    assert done.stderr.count("\n") == 1
+    assert [file.name for file in tmp_path.glob("**/*.*")] == []  # nothing was run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("explore", "rosenbrock", "--steps", "many"), "'--steps'.*valid integer"),
+        (("explor", "rosenbrock"), "Did you mean 'explore'"),
+        (("explore",), "(?i)missing argument"),
+    ],
+)
+def test_bad_usage_is_exit_code_2_without_a_traceback(arguments, message, tmp_path):
+    done = flowopt_cli(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert re.search(message, done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unexpected_error_keeps_its_traceback(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    done = flowopt_cli("explore", "own:broken", "--x0", "1,2", folder=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "own.py" in done.stderr
+
+
+def interrupt_once_under_way(*arguments, folder):
+    (folder / "own.py").write_text(OWN)
+    command = [sys.executable, "-m", "flowopt", *map(str, arguments)]
+    process = subprocess.Popen(
+        command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not (folder / "under-way").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=300)
+    return process.returncode, output, errors
+
+
+def test_ctrl_c_keeps_what_was_explored(tmp_path):
+    code, output, errors = interrupt_once_under_way(
+        *("explore", "own:slow", "-m", "gd", "-m", "ecco", "--x0", "1,2", "--steps", 10**6, "--set", "gd.lr=1e-9"),
+        *("--out", "here", "--json", "here/a.json"),
+        folder=tmp_path,
+    )
+    assert code == 130, errors
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    run = flowopt.Trajectory.load(tmp_path / "here" / "slow-gd.npz")
+    assert run.status[0] == flowopt.Status.INTERRUPTED
+    assert run.steps[0] >= 8
+    assert len(run.f) == run.steps[0] + 1
+    (only,) = read_json(tmp_path / "here" / "a.json")["runs"]  # ecco was not begun
+    assert only["rows"][0]["status"] == "interrupted"
+    assert is_picture(tmp_path / "here" / "slow-gd-panels.png")
+    assert is_picture(tmp_path / "here" / "slow-paths.png")
+    assert "wrote here/slow-gd.npz" in output
+
+
+def test_ctrl_c_keeps_what_was_compared(tmp_path):
+    code, _, errors = interrupt_once_under_way(
+        *("compare", "own:slow", "--x0", "1,2", "--steps", 10**6, "--out", "here", "--json", "here/a.json"),
+        folder=tmp_path,
+    )
+    assert code == 130, errors
+    assert "Traceback" not in errors
+    found = read_json(tmp_path / "here" / "a.json")
+    assert found["interrupted"]
+    assert [row["status"] for row in found["rows"]] == ["interrupted"]
+    assert is_picture(tmp_path / "here" / "slow-compare.png")
+
+
+def test_compare_writes_the_table_the_numbers_and_the_picture(tmp_path):
+    done = flowopt_cli(
+        *("compare", "bowl", "--set", "problem.coefficients=(1, 4)", "--x0", "1,2", "--steps", 20),
+        *("--horizon", 0.5, "--out", "here", "--json", "here/a.json"),
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    found = read_json(tmp_path / "here" / "a.json")
+    rows = {row["name"]: row for row in found["rows"]}
+    assert list(rows) == [*METHODS, *comparison.BASELINES, comparison.FLOW]
+    assert all(name in done.stdout for name in rows)
+    same = flowopt.compare(flowopt.problem("bowl", coefficients=(1, 4)), [1, 2], 20, ["gd"], {}, horizon=0.5)
+    assert rows["gd"] == json.loads(json.dumps(same.rows[0]))
+    assert rows["scipy:BFGS"]["status"] == "converged"
+    assert rows["scipy:Nelder-Mead"]["evaluations"]["gradient"] == 0
+    assert 0 < rows["ecdsep"]["deviation"]["median"] <= rows["ecdsep"]["deviation"]["max"]
+    assert {file.name for file in (tmp_path / "here").iterdir()} == {"a.json", "bowl-compare.png"}
+    assert is_picture(tmp_path / "here" / "bowl-compare.png")
+
+
+def test_values_of_settings_are_literals_where_they_read_as_such():
+    read = {text: parse_setting(f"key={text}").value for text in ("1", "1e-3", "True", "None", "(1, 2)", "max", "a=b")}
+    assert list(read.values()) == [1, 1e-3, True, None, (1, 2), "max", "a=b"]
+    assert parse_setting("torch:Adam.lr=1")[:2] == ("torch:Adam", "lr")
+    for text in ("key", "=1", "method.=1"):
+        with pytest.raises(BadValue, match="key=value"):
+            parse_setting(text)
+
+
+def test_settings_go_to_those_that_have_them():
+    texts = ["lr=0.1", "ecco.eta=2", "eta=3", "problem.dim=4", "torch:Adam.eps=1e-3", "h_max=0.5"]
+    found = assign(texts, ["gd", "ecco", "torch:Adam", "scipy:BFGS"])
+    assert found.problem == {"dim": 4}
+    assert found.methods == {
+        "gd": {"lr": 0.1},
+        "ecco": {"eta": 3, "h_max": 0.5},
+        "torch:Adam": {"lr": 0.1, "eps": 1e-3},
+        "scipy:BFGS": {},
+    }
+    assert assign(["xrtol=1e-3"], ["scipy:BFGS"]).methods == {"scipy:BFGS": {"xrtol": 1e-3}}
+    with pytest.raises(UnknownName, match="did you mean 'eta'"):
+        assign(["etta=1"], ["gd", "ecco"])
+    with pytest.raises(UnknownName, match="method in this run named 'elra'"):
+        assign(["elra.alpha0=1"], ["gd"])
+
+
+def test_starts_and_grids():
+    assert parse_starts([]) is None
+    np.testing.assert_array_equal(parse_starts(["-1.2,1", "0 .5"]), [[-1.2, 1.0], [0.0, 0.5]])
+    with pytest.raises(BadValue, match="same number of coordinates"):
+        parse_starts(["1,2", "1"])
+    with pytest.raises(BadValue, match="numbers with commas"):
+        parse_starts(["1;2"])
+    problem = flowopt.problem("rosenbrock", dim=3)
+    starts = grid(problem, 4)
+    assert starts.shape == (64, 3)
+    np.testing.assert_array_equal(starts[:2, :2], [[-2, starts[0, 1]]] * 2)
+    np.testing.assert_allclose(np.ptp(starts, axis=0), np.ptp(np.array(problem.domain), axis=1))
+    most = int(MOST_STARTS ** (1 / 3) + 1e-9)
+    with pytest.raises(BadValue, match=rf"N is at most {most} here"):
+        grid(problem, 1000)
+    with pytest.raises(BadValue, match="too many"):
+        grid(flowopt.problem("rosenbrock", dim=20), 2)
+    with pytest.raises(BadValue, match="no domain"):
+        grid(flowopt.Problem(name="own", value=lambda x: x.sum(-1), dim=2), 5)
+    with pytest.raises(BadValue, match=r"\[2, inf\)"):
+        grid(problem, 1)
