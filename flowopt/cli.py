@@ -94,11 +94,11 @@ def list_(
 ) -> None:
     """List what there is, with one line of explanation and the source of each."""
     from flowopt.listing import KINDS, listing
-    from flowopt.tables import console, listing_table
+    from flowopt.tables import listing_table, show
 
     found = {name: listing(name) for name in ([kind] if kind is not None else KINDS)}
     for name, lines in found.items():
-        console().print(listing_table(name, lines))
+        show(listing_table(name, lines))
     if json is not None:
         write_json(json, {name: [line._asdict() for line in lines] for name, lines in found.items()})
 
@@ -178,7 +178,7 @@ def explore(
         interrupted = bool((run.status == Status.INTERRUPTED).any())
         if interrupted:
             break
-    tables.console().print(tables.runs_table(runs, known))
+    tables.show(tables.runs_table(runs, known))
     if json is not None:
         write_json(json, {"problem": known.name, "minimum": known.minimum, "runs": _numbers(runs, known)})
     files += _pictures(runs, known, out, basins=grid is not None)
@@ -210,7 +210,7 @@ def compare(
     found = comparison.compare(
         known, starts, steps, horizon=comparison.HORIZON if horizon is None else horizon, seed=seed, progress=True
     )
-    tables.console().print(tables.comparison_table(found.rows, known, steps))
+    tables.show(tables.comparison_table(found.rows, known, steps))
     if json is not None:
         write_json(json, found.to_dict())
     picture = out / f"{known.name}-compare.png"

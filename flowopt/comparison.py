@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowopt.errors import BadValue, FlowoptError, check_range
+from flowopt.baselines import as_baseline
+from flowopt.errors import BadValue, FlowoptError, UnknownName, check_count, check_range
 from flowopt.kernel import Method
 from flowopt.ode_solvers import Interrupted
 from flowopt.papers import METHODS, method
@@ -52,7 +53,7 @@ HORIZON = 20.0
 SOLVER = "scipy:LSODA"
 """The reference solver; it turns to a stiff scheme where the flow is stiff, as gradient flow in a narrow valley is."""
 
-TOLERANCES = {"rtol": 1e-8, "atol": 1e-10}
+RTOL, ATOL = 1e-8, 1e-10
 RECORDS = 401
 MOST_EVALUATIONS = 20_000
 """The reference solver stops here: near a minimum some flows (ECDSep's) become all rounding error, and it crawls."""
@@ -196,17 +197,24 @@ def compare(
     if start.shape[0] != 1:
         raise BadValue(f"compare takes one start (D,), not {start.shape[0]}")
     check_range("compare", "horizon", horizon, 0.0, open_low=True)
+    check_count("compare", "max_steps", max_steps, 0)
     entries = _entries(problem, list(METHODS) if methods is None else methods)
+    built = {name: method(name, **parameters) for name, parameters in entries.items()}
     others = BASELINES if baselines is None else baselines
+    for name, parameters in others.items():
+        if as_baseline(name, dict(parameters)) is None:
+            raise UnknownName("baseline", name, BASELINES)
+    flows = _distinct([GradientFlow(), *(chosen.system for chosen in built.values())])
     contest = _Contest(problem, start[0], max_steps, horizon, seed)
-    with progress_bar(progress, f"compare on {problem.name}", (len(entries) + len(others)) * max_steps) as bar:
+    total = (len(built) + len(others) + len(flows)) * max_steps
+    with progress_bar(progress, f"compare on {problem.name}", total) as bar:
         contest.bar = bar
         try:
-            for name, parameters in entries.items():
-                contest.enter(name, METHODS[name].paper, parameters, method(name, **parameters))
-            for name, chosen in others.items():
-                contest.enter(name, "torch.optim" if name.startswith("torch:") else "SciPy", dict(chosen), name)
-            contest.hold_against_flows()
+            for name, chosen in built.items():
+                contest.enter(name, METHODS[name].paper, entries[name], chosen)
+            for name, parameters in others.items():
+                contest.enter(name, "torch.optim" if name.startswith("torch:") else "SciPy", dict(parameters), name)
+            contest.hold_against(flows)
         except KeyboardInterrupt:
             return Comparison(problem, tuple(contest.entered), max_steps, interrupted=True)
     return Comparison(problem, tuple(contest.entered), max_steps)
@@ -220,6 +228,14 @@ def _entries(problem: Problem, names: Sequence[str]) -> dict[str, dict[str, Any]
         known = [] if problem.minimum is None else [p for p in METHODS[name].defaults if p in LOWER_BOUNDS]
         entries[name] = {parameter: problem.minimum for parameter in known if problem.minimum != 0}
     return entries
+
+
+def _distinct(systems: Sequence[System]) -> list[System]:
+    found: list[System] = []
+    for system in systems:
+        if system not in found:
+            found.append(system)
+    return found
 
 
 class _Contest:
@@ -254,24 +270,22 @@ class _Contest:
         if run.status[0] == Status.INTERRUPTED:
             raise KeyboardInterrupt
 
-    def hold_against_flows(self) -> None:
-        """Solve each system's flow once, up to the last time that is wanted of it, and measure the distances."""
-        solved: list[tuple[System, Trajectory | str]] = []
-        for system in [GradientFlow(), *self._systems.values()]:
-            if any(system == known for known, _ in solved):
-                continue
-            times = [self._points(one)[0] for one in self.entered if self._systems.get(one.name) == system]
-            ends = [t[-1] for t in times if len(t)]
-            if system == GradientFlow():
-                ends.append(self.horizon)
-            solved.append((system, self._solve(system, max(ends)) if ends else "no step was accepted"))
-        for number, one in enumerate(self.entered):
-            if one.name in self._systems:
-                flow = next(flow for system, flow in solved if system == self._systems[one.name])
-                deviation = self._deviation(one, flow)
-                self.entered[number] = Contestant(one.name, one.source, one.parameters, one.run, deviation, one.note)
-        gradient_flow = solved[0][1]
-        run, note = (None, f"not run: {gradient_flow}") if isinstance(gradient_flow, str) else (gradient_flow, "")
+    def hold_against(self, flows: Sequence[System]) -> None:
+        """Solve each flow once, up to the last time that is wanted of it, and measure the distances from it.
+
+        The first one is gradient flow; it is listed beside the methods, up to the horizon.
+        """
+        runs = len(self.entered)
+        for number, flow in enumerate(flows):
+            self.bar((runs + number) * self.max_steps)
+            own = [i for i in range(runs) if self._systems.get(self.entered[i].name) == flow]
+            times = np.concatenate([self._points(self.entered[i])[0] for i in own] or [np.empty(0)])
+            until = self.horizon if number == 0 else times.max(initial=0.0)
+            solution = self._solve(flow, until) if until else "no accepted point within the horizon"
+            for i in own:
+                self.entered[i] = replace(self.entered[i], deviation=self._deviation(self.entered[i], solution))
+            if number == 0:
+                run, note = (None, f"not run: {solution}") if isinstance(solution, str) else (solution, "")
         self.entered.append(Contestant(FLOW, SOLVER, {}, run, note=note))
 
     def _points(self, one: Contestant) -> tuple[Array, Array]:
@@ -293,7 +307,7 @@ class _Contest:
         times = np.geomspace(1e-6 * until, until, RECORDS)  # the first moments of a stiff flow are the fastest
         try:
             run = reference(
-                problem, self.start, until, system=system, solver=SOLVER, t_eval=times, dense=True, **TOLERANCES
+                problem, self.start, until, system=system, solver=SOLVER, t_eval=times, dense=True, rtol=RTOL, atol=ATOL
             )
         except FlowoptError as error:
             return str(error)

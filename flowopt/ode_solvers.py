@@ -232,6 +232,7 @@ def _torchdiffeq_solver(method: str) -> Solver:
                 watched.arrive(float(grid[-1]), torch.from_numpy(found[-1]))
             else:
                 solution.y, solution.last = list(found), found[-1]
+                solution.times[-1] = max(solution.times[-1], float(grid[-1]))
         except Interrupted:
             solution.interrupted = True
         except (GaveUp, Exhausted) as error:

@@ -66,9 +66,12 @@ def assign(texts: Sequence[str], methods: Sequence[str]) -> Settings:
         if name not in METHODS and as_baseline(name, {}) is None:
             raise UnknownName("method", name, METHODS)
     found = Settings({}, {name: {} for name in methods})
-    for setting in map(parse_setting, texts):
+    for text in texts:
+        setting = parse_setting(text)
         if setting.owner == PROBLEM:
             found.problem[setting.key] = setting.value
+        elif not methods:
+            raise BadValue(f"only options of the problem can be set here, as problem.key=value, not {text!r}")
         elif setting.owner:
             if setting.owner not in methods:
                 raise UnknownName("method in this run", setting.owner, [*methods, PROBLEM])

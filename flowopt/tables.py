@@ -11,7 +11,9 @@ from typing import IO, Any
 
 import numpy as np
 import torch
+from rich import box
 from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -26,17 +28,26 @@ ROWS = 12
 """Rows of a run that a table shows one by one; of more it shows how they ended."""
 
 
-def console(file: IO[str] | None = None) -> Console:
-    """A console on that file (standard output by default), wide enough for a table where it is not a terminal."""
+def show(content: RenderableType, file: IO[str] | None = None) -> None:
+    """Print to that file (standard output by default).
+
+    A table of numbers is never cut to the terminal's width: it is wider then, and the terminal folds its lines.
+    """
     file = file or sys.stdout
-    width = None if file.isatty() or "COLUMNS" in os.environ else WIDE
-    return Console(file=file, width=width, highlight=False)
+    asked = file.isatty() or "COLUMNS" in os.environ
+    console = Console(file=file, width=None if asked else WIDE, highlight=False)
+    for part in content.renderables if isinstance(content, Group) else [content]:
+        if isinstance(part, Table) and all(column.no_wrap for column in part.columns):
+            console.width = max(
+                console.width, Measurement.get(console, console.options.update(width=1000), part).maximum
+            )
+    console.print(content)
 
 
 def render(content: RenderableType) -> str:
-    """What a terminal would show, as plain text."""
+    """What `show` prints, as plain text."""
     text = io.StringIO()
-    Console(file=text, width=WIDE, highlight=False).print(content)
+    show(content, text)
     return text.getvalue()
 
 
@@ -44,12 +55,12 @@ def number(value: float | None) -> str:
     """A number in few digits; a dash where there is none."""
     if value is None or math.isnan(value):
         return "-"
-    return f"{value:.3g}" if abs(value) < 1e-3 or abs(value) >= 1e5 else f"{value:.5g}"
+    return f"{value:.4g}"
 
 
 def listing_table(kind: str, lines: Iterable[Listed]) -> Table:
     """Names, one line of explanation, sources."""
-    table = Table(title=kind, title_justify="left")
+    table = _table(kind)
     table.add_column("name", no_wrap=True, style="bold")
     table.add_column("what it is")
     table.add_column("source")
@@ -61,13 +72,13 @@ def listing_table(kind: str, lines: Iterable[Listed]) -> Table:
 def runs_table(runs: Mapping[str, Trajectory], problem: Problem) -> RenderableType:
     """How each row of each run ended; of a run with many rows, how many ended in which way."""
     few = all(run.rows <= ROWS for run in runs.values())
-    height = "f" if problem.minimum is None else "f - minimum"
-    heads = ("row", "") if few else ("rows", "median ")
-    table = Table(title=f"{problem.name}", title_justify="left")
+    height = "f" if problem.minimum is None else "f - min"
+    table = _table(problem.name)
     table.add_column("method", no_wrap=True, style="bold")
-    for head in (heads[0], heads[1] + height, heads[1] + "|grad f|", heads[1] + "distance", heads[1] + "steps"):
-        table.add_column(head, justify="right")
-    table.add_column("evaluations" if few else "median evaluations", justify="right")
+    _numbers(table, "row" if few else "rows")
+    _numbers(
+        table, *(head if few else f"median\n{head}" for head in (height, "|grad f|", "distance", "steps", "evals"))
+    )
     table.add_column("status", no_wrap=True)
     for name, run in runs.items():
         away = problem.distance(torch.as_tensor(run.final_x)).numpy()
@@ -89,14 +100,12 @@ def runs_table(runs: Mapping[str, Trajectory], problem: Problem) -> RenderableTy
 def comparison_table(rows: Iterable[Mapping[str, Any]], problem: Problem, max_steps: int) -> RenderableType:
     """One line a contestant; notes below."""
     low = problem.minimum
-    height = "f" if low is None else "f - minimum"
-    table = Table(title=f"{problem.name}, at most {max_steps} steps", title_justify="left")
+    height = "f" if low is None else "f - min"
+    table = _table(f"{problem.name}, at most {max_steps} steps")
     table.add_column("method", no_wrap=True, style="bold")
-    for head in (f"final {height}", f"best {height}", "distance to minimiser", "gradients", "evaluations", "steps"):
-        table.add_column(head, justify="right")
+    _numbers(table, f"final\n{height}", f"best\n{height}", "distance to\nminimiser", "grads", "evals", "steps")
     table.add_column("status", no_wrap=True)
-    table.add_column("from its own flow: max", justify="right")
-    table.add_column("median", justify="right")
+    _numbers(table, "from its\nflow: max", "\nmedian")
     notes: dict[str, list[str]] = {}
     for row in rows:
         mark = ""
@@ -117,6 +126,15 @@ def comparison_table(rows: Iterable[Mapping[str, Any]], problem: Problem, max_st
         )
     lines = [f"[{i}] {', '.join(names)}: {note}" for i, (note, names) in enumerate(notes.items(), start=1)]
     return Group(table, *map(Text, lines))
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def _numbers(table: Table, *heads: str) -> None:
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
 
 
 def _by_status(run: Trajectory) -> list[np.ndarray[Any, Any]]:

@@ -110,6 +110,8 @@ def leaves(record: Any, path: str = "") -> dict[str, Tensor]:
 
 def same(a: Tensor, b: Tensor) -> bool:
     """Bit for bit, NaN included."""
-    return a.dtype == b.dtype and torch.equal(a.nan_to_num(nan=12345.678), b.nan_to_num(nan=12345.678)) and (
-        torch.equal(a.isnan(), b.isnan())
+    return (
+        a.dtype == b.dtype
+        and torch.equal(a.nan_to_num(nan=12345.678), b.nan_to_num(nan=12345.678))
+        and (torch.equal(a.isnan(), b.isnan()))
     )

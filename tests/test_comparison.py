@@ -67,6 +67,13 @@ def test_the_horizon_bounds_the_distances_and_the_note_says_so():
     assert found.rows[-1]["message"].startswith("reached t_end")
 
 
+def test_a_method_that_steps_over_the_horizon_says_so():
+    found = flowopt.compare(BOWL, max_steps=5, methods=["newton"], baselines={}, horizon=0.5)  # its step is 1
+    assert found.rows[0]["note"] == "no reference solution: no accepted point within the horizon"
+    assert np.isnan(found.rows[0]["deviation"]["max"])
+    assert found.figure().subfigs[0].axes[2].texts[0].get_text() == "no method has a reference solution here"
+
+
 def test_a_reference_that_is_cut_short_is_said_and_holds_up_to_there(monkeypatch):
     monkeypatch.setattr(comparison, "MOST_EVALUATIONS", 60)
     found = flowopt.compare(BOWL, max_steps=200, methods=["gd"], baselines={})
@@ -141,6 +148,12 @@ def test_wrong_input_is_refused_before_any_work():
         flowopt.compare(problem, methods=["gd", "elrra"])
     with pytest.raises(BadValue, match="one start"):
         flowopt.compare(problem, [[0.0, 0.0], [1.0, 1.0]])
+    with pytest.raises(UnknownName, match="did you mean 'Adam'"):
+        flowopt.compare(problem, baselines={"torch:Adm": {}})
+    with pytest.raises(UnknownName, match="no baseline named 'elra'"):
+        flowopt.compare(problem, baselines={"elra": {}})
+    with pytest.raises(BadValue, match="max_steps = -5"):
+        flowopt.compare(problem, max_steps=-5)
     with pytest.raises(BadValue, match="horizon"):
         flowopt.compare(problem, horizon=0.0)
 

@@ -1,4 +1,4 @@
-"""One step of any method is one graph: `tell` under torch.compile, without a break, gives the numbers of eager torch."""
+"""One step of any method is one graph: under torch.compile, without a break, `tell` gives the numbers of eager torch."""
 
 from collections.abc import Iterator
 

@@ -194,7 +194,9 @@ def test_stages_are_the_gradients_a_step_takes(integrator: type[Integrator]) -> 
     assert many - few == 7 * (integrator.stages + iterations)
 
 
-@pytest.mark.parametrize("integrator", [i for i in INTEGRATORS if i.error_order is not None], ids=lambda part: part.name)
+@pytest.mark.parametrize(
+    "integrator", [i for i in INTEGRATORS if i.error_order is not None], ids=lambda part: part.name
+)
 def test_error_estimate_shrinks_as_declared(integrator: type[Integrator]) -> None:
     system = GradientFlow()
     sizes = [0.02 / 2**k for k in range(4)]
@@ -214,7 +216,9 @@ def test_error_estimate_is_the_local_error_of_euler(integrator: type[Integrator]
     h, q = 1e-4, START["q"][:1]
     method = Method(GradientFlow(), build(integrator), Fixed(h))
     (carry, _), (after, report) = walk(method, smooth_problem(), q, 1)
-    flow = solve_ivp(lambda _, y: -SMOOTH(torch.from_numpy(y)[None]).grad[0].numpy(), (0, h), q[0], "DOP853", rtol=1e-13)
+    flow = solve_ivp(
+        lambda _, y: -SMOOTH(torch.from_numpy(y)[None]).grad[0].numpy(), (0, h), q[0], "DOP853", rtol=1e-13
+    )
     euler = after.point.state["q"] if integrator is not Heun else q - h * carry.point.evaluation.grad
     assert report is not None
     assert float(report.error) == pytest.approx(np.abs(euler[0].numpy() - flow.y[:, -1]).max(), rel=1e-2)
@@ -366,8 +370,11 @@ def test_backward_euler_on_a_quadratic() -> None:
     spectrum = (1.0, 10.0, 100.0)
     h = 0.3
     run = minimize(
-        problem("quadratic", spectrum=spectrum), [3.0, -2.0, 5.0], Method(GradientFlow(), BackwardEuler(), Fixed(h)),
-        max_steps=5, gtol=0.0,
+        problem("quadratic", spectrum=spectrum),
+        [3.0, -2.0, 5.0],
+        Method(GradientFlow(), BackwardEuler(), Fixed(h)),
+        max_steps=5,
+        gtol=0.0,
     )
     expected = np.array([3.0, -2.0, 5.0]) / (1 + h * np.array(spectrum)) ** np.arange(6)[:, None]
     assert run.x[:, 0] == pytest.approx(expected, rel=1e-9)
@@ -385,8 +392,11 @@ def test_backward_euler_solves_its_equation_on_systems_with_momentum(system: Sys
 
 def test_backward_euler_is_stable_however_large_the_step() -> None:
     run = minimize(
-        problem("quadratic", spectrum=(1.0, 1e6)), [1.0, 1.0], Method(GradientFlow(), BackwardEuler(), Fixed(1e8)),
-        max_steps=2, gtol=0.0,
+        problem("quadratic", spectrum=(1.0, 1e6)),
+        [1.0, 1.0],
+        Method(GradientFlow(), BackwardEuler(), Fixed(1e8)),
+        max_steps=2,
+        gtol=0.0,
     )
     assert np.all(np.diff(run.f[:, 0]) < 0)
     assert np.all(np.abs(run.x[1, 0]) <= 1.01e-8)

@@ -74,7 +74,7 @@ def test_a_changing_step_is_refused_where_it_would_lose_the_bounded_energy_error
 
 
 def test_a_part_in_the_wrong_place_is_refused() -> None:
-    with pytest.raises(IncompatibleParts, match="is not an Integrator; known: .*forward_euler"):
+    with pytest.raises(IncompatibleParts, match=r"is not an Integrator; known: .*forward_euler"):
         Method(GradientFlow(), Fixed(0.1), ForwardEuler())  # type: ignore[arg-type]
     with pytest.raises(IncompatibleParts, match="is not a System"):
         Method("gradient_flow", ForwardEuler(), Fixed(0.1))  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """Reference solutions against closed forms and against each other; and failures that are told, not hidden."""
 
+import re
 import signal
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from flowopt import BadValue, Method, Problem, Status, UnknownName, from_numpy, minimize, reference
 from flowopt.controllers.fixed import Fixed
 from flowopt.integrators.runge_kutta import RK4
-from flowopt.ode_solvers import ADAPTIVE, FIXED, SCIPY
+from flowopt.ode_solvers import ADAPTIVE, FIXED, SCIPY, as_solver
 from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.systems.hamiltonian import SeparableHamiltonian
 from flowopt.systems.heavy_ball import HeavyBall
@@ -118,8 +119,8 @@ def test_a_method_stands_for_the_continuous_limit_of_its_system():
     by_method = reference("rosenbrock", None, 0.01, Method(GradientFlow(), RK4(), Fixed(0.1)))
     by_name = reference("rosenbrock", None, 0.01, "gradient_flow")
     np.testing.assert_array_equal(by_method.x, by_name.x)
-    limit = reference("rosenbrock", [1.1, 1.0], 0.01, ScaledGradientFlow("gradient_difference"), t_eval=[])
-    explicit = reference("rosenbrock", [1.1, 1.0], 0.01, ScaledGradientFlow("limit"), t_eval=[])
+    limit = reference("rosenbrock", [1.1, 1.0], 0.01, ScaledGradientFlow("gradient_difference"), rtol=1e-5, t_eval=[])
+    explicit = reference("rosenbrock", [1.1, 1.0], 0.01, ScaledGradientFlow("limit"), rtol=1e-5, t_eval=[])
     np.testing.assert_array_equal(limit.x, explicit.x)
     assert limit.about["parts"]["scaled_gradient_flow"]["scaling"] == "limit"
 
@@ -175,10 +176,11 @@ def test_dense_output_passes_through_the_records_and_between_them(solver):
     "solver", ["scipy:DOP853", "scipy:RK45", "scipy:Radau", "scipy:BDF", "scipy:LSODA", "torchdiffeq:dopri5"]
 )
 def test_a_blow_up_in_finite_time_is_reported_with_what_was_found(solver):
-    found = reference(falling(), [[1.0], [-1.0], [0.5]], 1.5, solver=solver, rtol=1e-6, atol=1e-8, dense=True)
+    found = reference(falling(), [[1.0], [-1.0], [0.5]], 1.5, solver=solver, rtol=1e-8, atol=1e-10, dense=True)
+    assert found.evaluations["gradient"][0] < 50_000
     assert found.status[0] in (Status.SOLVER_FAILED, Status.NONFINITE)
     assert found.status[1:].tolist() == [Status.TIME_REACHED] * 2
-    assert "t = 1.0000" in found.message[0] or "t = 0.9999" in found.message[0]
+    assert re.search(r"t = (1|1\.0000\d*|0\.9999\d*) after", found.message[0])
     assert "x = (" in found.message[0]
     row = found.row(0)
     assert row.t[-1, 0] == pytest.approx(1.0, abs=1e-4)
@@ -217,6 +219,38 @@ def test_a_functional_iteration_that_does_not_converge_is_reported():
     found = reference(bowl(), STARTS[0], 10.0, solver="torchdiffeq:implicit_adams", t_eval=np.linspace(0, 10, 21))
     assert found.status.tolist() == [Status.SOLVER_FAILED]
     assert "did not converge" in found.message[0]
+
+
+class Decay:
+    """The field -y as a solver's adapter sees it; once, early on, it reports a trial that was not finite."""
+
+    def __init__(self):
+        self.start, self.bad, self.calls = torch.tensor([1.0, 2.0], dtype=torch.float64), False, 0
+
+    def __call__(self, y):
+        self.calls += 1
+        self.bad = self.bad or self.calls == 4
+        return -y
+
+    def cost(self):
+        return self.calls
+
+
+@pytest.mark.parametrize("solver", ["scipy:RK45", "scipy:Radau", "torchdiffeq:dopri5", "torchdiffeq:rk4"])
+def test_a_trial_that_was_not_finite_is_forgotten_once_a_step_is_accepted(solver):
+    field = Decay()
+    solution = as_solver(solver)(field, np.linspace(0, 3, 10), 1e-6, 1e-8, False)
+    assert not field.bad
+    assert not solution.trouble
+    np.testing.assert_allclose(solution.last, np.exp(-3) * np.array([1, 2]), rtol=1e-2)
+
+
+@pytest.mark.parametrize("method", ADAPTIVE)
+def test_steps_of_torchdiffeq_end_exactly_at_the_records(method):
+    grid = np.concatenate(([0.0], np.cumsum(np.random.default_rng(0).random(40)) / 7))
+    solution = as_solver(f"torchdiffeq:{method}")(Decay(), grid, 1e-2, 1e-2, False)
+    assert set(grid) <= set(solution.times)
+    assert len(solution.times) == len(solution.costs)
 
 
 def test_a_solver_that_gets_nowhere_is_left():

@@ -6,7 +6,10 @@ import torch
 from scipy.optimize import OptimizeResult, minimize, rosen, rosen_der
 
 import flowopt
-from flowopt import BadValue, Status, UnknownName, scipy_method
+from flowopt import BadValue, Method, Status, UnknownName, scipy_method
+from flowopt.controllers.fixed import Fixed
+from flowopt.integrators.runge_kutta import RK4
+from flowopt.systems.gradient_flow import GradientFlow
 
 START = [0.5, 0.4]
 
@@ -70,6 +73,15 @@ def test_every_call_is_counted(jac):
         assert result.njev == bowl.gradients == result.nfev
     else:
         assert result.nfev == 5 * result.njev  # the value, and 2 D for central differences
+
+
+def test_the_gradient_is_the_one_at_x_even_if_other_points_were_measured_last():
+    bowl = Counted()
+    method = scipy_method(Method(GradientFlow(), RK4(), Fixed(0.1)))
+    result = minimize(bowl.value, [1.0, -2.0], jac=bowl.gradient, method=method, options={"maxiter": 10})
+    np.testing.assert_array_equal(result.jac, result.x)
+    assert result.fun == result.trajectory.final_f[0] == 0.5 * float(result.x @ result.x)
+    assert result.nfev == result.njev == bowl.values == bowl.gradients
 
 
 def test_one_argument_need_not_be_a_tuple():

@@ -10,7 +10,21 @@ import pytest
 
 from flowopt import BadValue, Trajectory, minimize
 
-ARRAYS = ("x", "f", "grad_norm", "h", "t", "error", "energy", "accepted", "cost", "attempt", "status", "steps", "best_f")
+ARRAYS = (
+    "x",
+    "f",
+    "grad_norm",
+    "h",
+    "t",
+    "error",
+    "energy",
+    "accepted",
+    "cost",
+    "attempt",
+    "status",
+    "steps",
+    "best_f",
+)
 
 
 @pytest.fixture(scope="module")

@@ -193,7 +193,7 @@ class Together:
     def step(self, q: Tensor, evaluation: Evaluation, h: Tensor, measure: Measure) -> Tensor:
         parameter = self._seat.parameter
         parameter.data.copy_(q)
-        parameter.grad = evaluation.grad.clone()
+        parameter.grad = evaluation.grad
         with self._seat.limited(_limit(h, self._seat.lr)):
             self._seat.optimizer.step()
         return parameter.detach().clone()
@@ -234,7 +234,7 @@ class Apart:
         for i, seat in enumerate(self._seats):
             point = q[i].reshape(seat.parameter.shape)
             seat.parameter.data.copy_(point)
-            seat.parameter.grad = evaluation.grad[i].reshape(point.shape).clone()
+            seat.parameter.grad = evaluation.grad[i].reshape(point.shape).clone()  # theirs, to scale or to clip
             arguments = {}
             if "closure" in inspect.signature(seat.optimizer.step).parameters:
                 known = rows.select(evaluation, torch.tensor([i]))

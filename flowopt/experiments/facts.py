@@ -1,17 +1,13 @@
-"""What a fact is: a claim, the number that is expected, the number that was measured, and a verdict computed from them."""
+"""What a fact is: a claim, the expected number, the measured number, and a verdict computed from them."""
 
 from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
-
-from flowopt.tables import number
-from flowopt.trajectory import Trajectory
 
 OUTSIDE = "OUTSIDE"
 NOT_MEASURED = "not measured"
@@ -30,33 +26,36 @@ class Range:
         return all(self.low <= value <= self.high for value in numbers)
 
 
-def _words(value: float) -> str:
-    return "never" if math.isinf(value) else number(value)
+def words(value: float) -> str:
+    """A number in few digits, whole ones in all of theirs; infinite is never."""
+    if math.isinf(value):
+        return "never"
+    return f"{value:.0f}" if value == round(value) and abs(value) < 1e6 else f"{value:.5g}"
 
 
 def exactly(value: float) -> Range:
     """That number and no other."""
-    return Range(value, value, _words(value))
+    return Range(value, value, words(value))
 
 
 def about(value: float, tolerance: float) -> Range:
     """Within an absolute tolerance of a value."""
-    return Range(value - tolerance, value + tolerance, f"{number(value)} ± {number(tolerance)}")
+    return Range(value - tolerance, value + tolerance, f"{words(value)} ± {words(tolerance)}")
 
 
 def at_most(value: float) -> Range:
     """Not above a value."""
-    return Range(-math.inf, value, f"<= {number(value)}")
+    return Range(-math.inf, value, f"<= {words(value)}")
 
 
 def at_least(value: float) -> Range:
     """Not below a value, and finite."""
-    return Range(value, float(np.finfo(np.float64).max), f">= {number(value)}")
+    return Range(value, sys.float_info.max, f">= {words(value)}")
 
 
 def between(low: float, high: float) -> Range:
     """From low to high."""
-    return Range(low, high, f"{number(low)} to {number(high)}")
+    return Range(low, high, f"{words(low)} to {words(high)}")
 
 
 NEVER = exactly(math.inf)
@@ -101,7 +100,7 @@ class Fact:
         """The measured number, or the smallest and the largest of several."""
         if not self.measured:
             return "-"
-        low, high = _words(min(self.measured)), _words(max(self.measured))
+        low, high = words(min(self.measured)), words(max(self.measured))
         return low if low == high else f"{low} to {high}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -138,15 +137,3 @@ class Experiment:
     def facts(self, *, quick: bool) -> list[Fact]:
         """Run it."""
         return list(self.run(**self.quick) if quick else self.run())
-
-
-def steps_to_target(run: Trajectory) -> tuple[float, ...]:
-    """Steps that each row took until it converged; infinite where it did not."""
-    return tuple(np.where(run.converged, run.steps, np.inf).tolist())
-
-
-def grid(*axes: Iterable[Any]) -> tuple[np.ndarray[Any, Any], ...]:
-    """Every value of each axis with every one of the others: one array an axis, the last one running fastest."""
-    values = [np.asarray(list(axis), dtype=np.float64) for axis in axes]
-    index = np.indices([len(value) for value in values]).reshape(len(values), -1)
-    return tuple(value[i] for value, i in zip(values, index, strict=True))

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from flowopt.experiments.facts import NEVER, Experiment, Fact, at_least, at_most, between, exactly, grid, steps_to_target
-from flowopt.papers import method
+from flowopt.experiments.facts import NEVER, Experiment, Fact, at_least, at_most, between, exactly
+from flowopt.experiments.runs import grid, minimize, steps_to_target
 from flowopt.problems import problem
-from flowopt.solve import minimize
 from flowopt.trajectory import Trajectory
 
 RATES = 10.0 ** np.arange(-9, 1)
@@ -22,73 +21,70 @@ CODE = "the authors' code"
 
 
 def any_initial_rate() -> Iterator[Fact]:
-    """The quadratic with spectrum (1, 10, 100), from (1, 1, 1): steps to |grad f| <= 1e-8."""
-    run = _quadratic(RATES, K=1)
+    """The quadratic with spectrum (1, 10, 100), from (1, 1, 1) to |grad f| <= 1e-8."""
     yield Fact(
         "steps, in-step, K = 1, initial rates 1e-9 to 1",
         RULE,
         between(67, 194),
-        steps_to_target(run),
+        steps_to_target(_quadratic(RATES, K=1)),
         note="the start is ours: from other starts the fewest steps are 60 to 75, the most 170 to 220",
     )
 
 
 def lagged() -> Iterator[Fact]:
-    """The authors' schedule at K = 1 from 1e-9, with and without the bound on the factor."""
-    unbounded = {"guard": False, "max_factor": math.inf}
-    for words, source, changed in (("no bound on the factor", CODE, unbounded), ("factor at most 100", RULE, {})):
+    """The authors' schedule on that quadratic, K = 1, from 1e-9."""
+    readings: dict[str, dict[str, Any]] = {
+        "unbounded factor": {"guard": False, "max_factor": math.inf},
+        "factor <= 100": {},
+    }
+    for words, changed in readings.items():
+        source = CODE if changed else RULE
         run = _quadratic(RATES[:1], K=1, schedule="lagged", dtype=torch.float32, max_steps=5_000, **changed)
-        yield Fact(f"steps, lagged, K = 1, from 1e-9, {words}, float32", source, NEVER, steps_to_target(run))
+        yield Fact(f"{words}: steps in float32", source, NEVER, steps_to_target(run))
         run = _quadratic(RATES[:1], K=1, schedule="lagged", record_every=1, **changed)
         yield Fact(
-            f"... largest |grad f| on the way, {words}, float64",
+            f"{words}: largest |grad f| on the way in float64",
             source,
             at_least(1e20),
             (float(run.grad_norm.max()),),
-            note="|grad f|^2 overflows float32 but not float64, where the run comes back from there and converges",
+            note="|grad f|^2 is beyond float32 there, so that the run ends; in float64 it comes back and converges",
         )
 
 
 def guard() -> Iterator[Fact]:
-    """'Keep the rate on a negative denominator', for K > 1: rows of 10 initial rates that converge."""
+    """Keeping the rate on a negative denominator, on that quadratic: rows of 10 initial rates that converge."""
     expectations = {(2, True): exactly(0), (2, False): exactly(10), (10, True): at_most(8), (10, False): at_least(8)}
     for (period, guarded), expected in expectations.items():
         run = _quadratic(RATES, K=period, guard=guarded)
-        words = "guarded" if guarded else "unguarded"
-        claim = f"K = {period}, {words}: rows of 10 that converge"
+        claim = f"K = {period}, {'guarded' if guarded else 'unguarded'}"
         yield Fact(claim, RULE if guarded else CODE, expected, (float(run.converged.sum()),))
 
 
 def negative_rates() -> Iterator[Fact]:
-    """Without the guard the rate can become negative."""
-    run = _quadratic(np.array([1e-3]), "tlr_gdm", K=1, guard=False, gtol=0.0, max_steps=200, record_every=1)
+    """Unguarded, on that quadratic: steps of 200 with a negative rate."""
+    run = _quadratic(RATES[6:7], "tlr_gdm", K=1, guard=False, gtol=0.0, max_steps=200, record_every=1)
     yield Fact(
-        "steps of 200 with a negative rate, momentum, K = 1, from 1e-3",
+        "over momentum, K = 1, from 1e-3",
         CODE,
         between(1, 199),
         (float((run.h[1:] < 0).sum()),),
         note="a prototype counted 62; the count depends on the start, the initial rate, K and the momentum",
     )
-    yield Fact(
-        "steps of 200 with a negative rate, Adam",
-        CODE,
-        between(1, 199),
-        (),
-        note="a prototype counted 40; not measured here: the library has no Adam flow for TLR to control yet",
-    )
+    note = "a prototype counted 40; the library has no Adam flow for TLR to control yet"
+    yield Fact("over Adam", CODE, between(1, 199), (), note=note)
 
 
 def rosenbrock() -> Iterator[Fact]:
-    """Rosenbrock's valley, in-step, K = 1, 20 000 steps."""
+    """Rosenbrock's valley, in-step, K = 1, 20 000 steps, three starts x initial rates 1e-9 to 1."""
     starts = np.array(((-1.2, 1.0), (0.0, 0.0), (2.0, 2.0)))
     number, rates = grid(range(len(starts)), RATES)
-    chosen = method("tlr", lr=torch.as_tensor(rates), K=1)
-    run = minimize("rosenbrock", starts[number.astype(int)], chosen, max_steps=20_000, gtol=1e-6, record_every=0)
+    limits: dict[str, Any] = {"max_steps": 20_000, "gtol": 1e-6, "record_every": 0}
+    run = minimize("rosenbrock", starts[number.astype(int)], "tlr", lr=torch.as_tensor(rates), K=1, **limits)
     yield Fact("rows of 30 that converge", RULE, exactly(0), (float(run.converged.sum()),))
 
 
 def identity() -> Iterator[Fact]:
-    """ELRA with kappa = 1, TLR with gamma = K = 1 and the first Barzilai-Borwein step are one number."""
+    """ELRA (kappa = 1), TLR (gamma = K = 1) and Barzilai-Borwein 1 give one step: largest relative difference."""
     starts = np.random.default_rng(0).standard_normal((1000, 3))
     limits: dict[str, Any] = {"max_steps": 2, "gtol": 0}
     bowl = problem("quadratic", spectrum=(1.0, 10.0, 100.0))
@@ -98,8 +94,7 @@ def identity() -> Iterator[Fact]:
     }
     bb = minimize(bowl, starts, "bb", variant=1, h0=1e-3, **limits).h[2]
     for name, h in steps.items():
-        claim = f"{name} against Barzilai-Borwein 1: largest relative difference, 1000 points"
-        yield Fact(claim, RULE, at_most(5e-13), (float(np.abs(h / bb - 1).max()),))
+        yield Fact(f"{name} against Barzilai-Borwein 1", RULE, at_most(5e-13), (float(np.abs(h / bb - 1).max()),))
 
 
 def _quadratic(rates: np.ndarray[Any, Any], name: str = "tlr", **options: Any) -> Trajectory:

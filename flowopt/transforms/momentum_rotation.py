@@ -30,7 +30,8 @@ class MomentumRotation(Transform):
         check_range(self.name, "nu", self.nu, 0.0)
 
     def start(self, state: State, evaluation: Evaluation, seeds: Tensor) -> Memory:
-        return {"seed": seeds, "count": torch.zeros_like(seeds)}
+        # settle() runs once at the start, before any step
+        return {"seed": seeds, "count": torch.zeros_like(seeds) - 1}
 
     def settle(self, system: System, state: State, evaluation: Evaluation, memory: Memory) -> tuple[State, Memory]:
         p = state["p"]
@@ -38,5 +39,6 @@ class MomentumRotation(Transform):
         z = normal(memory["seed"], memory["count"], p.shape[-1]).to(p)
         turned = p / size + times(self.nu, z)
         turned = turned * (size / rows.norm(turned).unsqueeze(-1))
-        p = torch.where(size > 0, turned, p)
+        stepped = (memory["count"] >= 0).unsqueeze(-1)
+        p = torch.where(stepped & (size > 0), turned, p)
         return state | {"p": p}, memory | {"count": memory["count"] + 1}

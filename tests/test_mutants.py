@@ -1,0 +1,273 @@
+"""The tests can fail: with one wrong formula in our code, a test that guards it does not pass."""
+
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import catalogue
+import pytest
+import test_controllers as controllers
+import test_integrators as integrators
+import test_kernel as kernel_tests
+import test_oracles as oracles
+import test_transforms as transforms
+
+from flowopt import noise
+from flowopt.controllers.armijo import Armijo
+from flowopt.controllers.barzilai_borwein import BarzilaiBorwein
+from flowopt.controllers.hypergradient import Hypergradient
+from flowopt.controllers.lte import LTE
+from flowopt.controllers.newton_step import NewtonStep
+from flowopt.controllers.orthogonal import OrthogonalGradient
+from flowopt.controllers.pi import PI
+from flowopt.controllers.polyak import Polyak
+from flowopt.controllers.stability_limited_lte import StabilityLimitedLTE
+from flowopt.integrators import implicit
+from flowopt.integrators.euler import ForwardEuler
+from flowopt.integrators.implicit import BackwardEuler
+from flowopt.integrators.lookahead import Lookahead
+from flowopt.integrators.runge_kutta import RK4, DormandPrince, Heun
+from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
+from flowopt.systems.born_infeld import BornInfeld
+from flowopt.systems.gradient_flow import GradientFlow
+from flowopt.systems.hamiltonian import SeparableHamiltonian
+from flowopt.systems.heavy_ball import HeavyBall
+from flowopt.systems.nesterov_flow import NesterovFlow
+from flowopt.systems.scaled_gradient_flow import ScaledGradientFlow
+from flowopt.transforms.energy_projection import EnergyProjection
+from flowopt.transforms.iterate_averaging import IterateAveraging
+from flowopt.transforms.momentum_rotation import MomentumRotation
+
+Test = Callable[[], None]
+
+
+def mutated(owner: Any, name: str, right: str, wrong: str) -> Any:
+    """The function once more, with one piece of its source replaced."""
+    original = inspect.getattr_static(owner, name)
+    source = textwrap.dedent(inspect.getsource(original))
+    assert source.count(right) == 1, f"the formula to spoil is not there, or not once:\n{source}"
+    names: dict[str, Any] = {}
+    exec(source.replace(right, wrong), sys.modules[original.__module__].__dict__, names)
+    return names[name]
+
+
+def ecdsep(**options: Any) -> Test:
+    return partial(oracles.test_ecdsep, "zakharov", {"dE": 1.0, "eta": 1.5, "F0": -0.2, "dt": 0.1} | options, False)
+
+
+order = integrators.test_order_of_convergence
+FORMULAS: list[tuple[Any, str, str, str, Test]] = [
+    # controllers
+    (LTE, "judge", "self.eta / step.error_max", "0.5 * self.eta / step.error_max", controllers.test_lte_by_hand),
+    (LTE, "start", "2 * self.eta", "self.eta", controllers.test_first_steps),
+    (
+        StabilityLimitedLTE,
+        "judge",
+        "self.safety * step.h**2",
+        "self.safety * step.h",
+        controllers.test_stability_limited_lte_takes_the_smaller_bound,
+    ),
+    (PI, "judge", "-0.7 / k", "-1.0 / k", controllers.test_pi_control_by_hand),
+    (PI, "judge", "good = e <= 1", "good = e <= 2", controllers.test_pi_on_scripted_errors),
+    (
+        OrthogonalGradient,
+        "judge",
+        "before.square - rows.dot(after.grad, before.grad)",
+        "before.square + rows.dot(after.grad, before.grad)",
+        controllers.test_orthogonal_gradient_by_hand,
+    ),
+    (
+        OrthogonalGradient,
+        "judge",
+        "0.5 * h * slope",
+        "h * slope",
+        partial(controllers.test_retrace_goes_back_to_the_bottom_of_a_parabola, "corrected", 1.0, 1.2),
+    ),
+    (
+        NewtonStep,
+        "judge",
+        "rows.dot(u, step.after.evaluation.grad)",
+        "rows.dot(u, step.before.evaluation.grad)",
+        controllers.test_newton_step_by_hand,
+    ),
+    (
+        NewtonStep,
+        "judge",
+        'memory["blocks"] >= 1',
+        'memory["blocks"] >= 0',
+        partial(controllers.test_schedule_lagged, 2),
+    ),
+    (NewtonStep, "_factor", "(denominator > 0) & ", "", controllers.test_newton_step_guard),
+    (
+        Hypergradient,
+        "judge",
+        "g.square.sqrt()",
+        "g.square",
+        controllers.test_hypergradient_by_hand,
+    ),
+    (
+        BarzilaiBorwein,
+        "judge",
+        "rows.dot(y, y)",
+        "rows.dot(s, s)",
+        partial(controllers.test_barzilai_borwein_by_hand, 2, 9 / 13),
+    ),
+    (
+        Armijo,
+        "judge",
+        "self.c * predicted",
+        "0.5 * self.c * predicted",
+        controllers.test_armijo_accepts_if_and_only_if_f_fell_enough,
+    ),
+    (Polyak, "_step", "measured.square", "measured.square.sqrt()", controllers.test_polyak_by_hand),
+    # integrators
+    (
+        StoermerVerlet,
+        "move",
+        "0.5 * h",
+        "h",
+        partial(order, integrators.HAMILTONIAN, StoermerVerlet()),
+    ),
+    (
+        StoermerVerlet,
+        "complete",
+        "0.5 * h",
+        "0.4 * h",
+        integrators.test_stoermer_verlet_is_reversible_and_symplectic_euler_is_not,
+    ),
+    (
+        SymplecticEuler,
+        "move",
+        "system.drift(system.kick(state, evaluation, h), evaluation, h)",
+        "system.kick(state, evaluation, h) | {'q': system.drift(state, evaluation, h)['q']}",
+        partial(integrators.test_symplectic_scheme_keeps_the_symplectic_form, SymplecticEuler, 0.5),
+    ),
+    (Lookahead, "move", "h * system.gain(h)", "h", partial(oracles.test_nesterov, "zakharov")),
+    (
+        BackwardEuler,
+        "move",
+        "x - origin - step *",
+        "x - origin - 0.9 * step *",
+        integrators.test_backward_euler_on_a_quadratic,
+    ),
+    (implicit._Jacobian, "solve", "unit - step *", "unit + step *", integrators.test_backward_euler_on_a_quadratic),
+    # systems
+    (SeparableHamiltonian, "_force", "self.eta / ", "1 / ", ecdsep()),
+    (SeparableHamiltonian, "base", "0.5 * self.weight_decay", "self.weight_decay", ecdsep(w=0.3)),
+    (SeparableHamiltonian, "start", '"p": -along', '"p": along', ecdsep()),
+    (
+        BornInfeld,
+        "rate",
+        "-0.5 * (slowness",
+        "-1.0 * (slowness",
+        partial(oracles.test_bbi, "zakharov", True, -1.0, 0.5),
+    ),
+    (
+        HeavyBall,
+        "decay",
+        "1 - self.friction",
+        "1 - 0.9 * self.friction",
+        partial(oracles.test_momentum_is_torch_sgd_bit_for_bit, "zakharov"),
+    ),
+    (NesterovFlow, "decay", "self.r * h", "h", partial(oracles.test_nesterov, "zakharov")),
+    (
+        ScaledGradientFlow,
+        "observe",
+        "change / step",
+        "-change / step",
+        partial(oracles.test_ecco, "zakharov", "divide", None),
+    ),
+    # transforms, random numbers
+    (EnergyProjection, "settle", "target / square", "square / target", ecdsep()),
+    (
+        EnergyProjection,
+        "settle",
+        "target / square, 1.0).sqrt()",
+        "target / square, 1.0)",
+        partial(transforms.test_projection_puts_the_energy_back, BornInfeld(-0.5, 2.0)),
+    ),
+    (
+        MomentumRotation,
+        "settle",
+        "size / rows.norm(turned)",
+        "size / size",
+        partial(transforms.test_rotation_keeps_the_norm, 0.1),
+    ),
+    (IterateAveraging, "settle", "count == self.window", "count >= 2", transforms.test_averages_at_every_step),
+    (
+        transforms,
+        "normal",
+        "(-2 * ",
+        "(-1.9 * ",
+        partial(transforms.test_numbers_are_standard_normal_along_every_axis, "seeds"),
+    ),
+    (
+        noise,
+        "uniform",
+        "index * GOLDEN",
+        "0 * index",
+        partial(transforms.test_neighbours_are_not_correlated, "counters"),
+    ),
+    # the kernel
+    (
+        catalogue,
+        "tell",
+        "pick(verdict.memory, carry.memory)",
+        "verdict.memory",
+        partial(kernel_tests.test_a_rejected_step_leaves_no_trace, GradientFlow(), ForwardEuler(), ()),
+    ),
+    (
+        catalogue,
+        "tell",
+        "pick(carry.t + h, carry.t)",
+        "carry.t + h",
+        partial(kernel_tests.test_a_rejected_step_leaves_no_trace, GradientFlow(), ForwardEuler(), ()),
+    ),
+]
+
+COEFFICIENTS: list[tuple[Any, str, Any, Test]] = [
+    (
+        DormandPrince,
+        "e",
+        (*DormandPrince.e[:4], -DormandPrince.e[4], *DormandPrince.e[5:]),
+        partial(integrators.test_error_estimate_shrinks_as_declared, DormandPrince),
+    ),
+    (
+        DormandPrince,
+        "b",
+        (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784 + 1e-3, 11 / 84 - 1e-3),
+        partial(integrators.test_a_linear_flow_meets_the_stability_polynomial, DormandPrince),
+    ),
+    (RK4, "b", (1 / 4, 1 / 4, 1 / 4, 1 / 4), partial(order, GradientFlow(), RK4())),
+    (Heun, "e", (-1 / 4, 1 / 4), partial(integrators.test_error_estimate_is_the_local_error_of_euler, Heun)),
+    (Heun, "a", ((1 / 2,),), partial(order, GradientFlow(), Heun())),
+]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "right", "wrong", "test"),
+    [pytest.param(*row, id=f"{row[0].__name__}.{row[1]}: {row[3]}") for row in FORMULAS],
+)
+def test_a_wrong_formula_is_caught(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, right: str, wrong: str, test: Test
+) -> None:
+    test()
+    monkeypatch.setattr(owner, name, mutated(owner, name, right, wrong))
+    with pytest.raises(AssertionError):
+        test()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "wrong", "test"),
+    [pytest.param(*row, id=f"{row[0].__name__}.{row[1]}") for row in COEFFICIENTS],
+)
+def test_a_wrong_coefficient_is_caught(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, wrong: Any, test: Test
+) -> None:
+    test()
+    monkeypatch.setattr(owner, name, wrong)
+    with pytest.raises(AssertionError):
+        test()
