@@ -186,7 +186,6 @@ class _Adaptive:
 
     def callback_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:
         """A step is tried from y0, the last accepted state."""
-        self.solution.times[-1] = float(t0)  # which t0 + dt of the step before it may miss by a rounding error
         self.solution.last = y0.detach().numpy().copy()
 
     def callback_accept_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:
@@ -232,7 +231,7 @@ def _torchdiffeq_solver(method: str) -> Solver:
                 watched.arrive(float(grid[-1]), torch.from_numpy(found[-1]))
             else:
                 solution.y, solution.last = list(found), found[-1]
-                solution.times[-1] = max(solution.times[-1], float(grid[-1]))
+                solution.times[-1] = max(solution.times[-1], float(grid[-1]))  # t0 + dt may round to less
         except Interrupted:
             solution.interrupted = True
         except (GaveUp, Exhausted) as error:

@@ -31,6 +31,7 @@ from flowopt.systems.born_infeld import BornInfeld
 from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.systems.hamiltonian import SeparableHamiltonian
 from flowopt.systems.heavy_ball import HeavyBall
+from flowopt.systems.momentum import Momentum
 from flowopt.systems.nesterov_flow import NesterovFlow
 from flowopt.systems.newton_flow import NewtonFlow
 from flowopt.systems.scaled_gradient_flow import ScaledGradientFlow
@@ -322,9 +323,8 @@ def tlr_gdm(
     max_factor: Number = 100.0,
 ) -> Method:
     """TLR over gradient descent with momentum."""
-    check_range("tlr_gdm", "beta", beta, 0.0, 1.0)
     controller = NewtonStep(lr, gamma, K, p, batches_per_epoch, schedule, guard, max_factor)
-    return Method(HeavyBall(mass=lr, friction=1 - beta), SymplecticEuler(), controller)
+    return Method(Momentum(beta), SymplecticEuler(), controller)
 
 
 @named("hypergradient descent", citations.HYPERGRADIENT, "the two forms as the TLR paper compares them")

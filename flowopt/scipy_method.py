@@ -126,8 +126,7 @@ class _Latest:
     def __init__(self, problem: Problem) -> None:
         assert problem.value_and_gradient is not None
         self._measure = problem.value_and_gradient
-        self.x: Array | None = None
-        self.value, self.grad = np.nan, np.empty(0)
+        self.x, self.value, self.grad = np.empty(0), np.nan, np.empty(0)
 
     def __call__(self, q: Tensor) -> tuple[Tensor, Tensor]:
         value, grad = self._measure(q)

@@ -85,12 +85,13 @@ def walk(
     q = torch.as_tensor(x)
     rows = torch.arange(len(q)) if seeds is None else torch.tensor(seeds)
     objective = Objective(given, rows)
-    with torch.no_grad():
+    with torch.no_grad():  # closed before every yield: a generator that waits inside would leave it on for everybody
         carry = begin(method, q, objective(q), rows, objective, t_end)
-        yield carry, None
-        for _ in range(steps):
+    yield carry, None
+    for _ in range(steps):
+        with torch.no_grad():
             carry, report = tell(method, carry, objective(carry.trial["q"]), objective, t_end)
-            yield carry, report
+        yield carry, report
 
 
 def leaves(record: Any, path: str = "") -> dict[str, Tensor]:

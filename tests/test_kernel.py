@@ -294,3 +294,15 @@ def test_the_starts_are_copied() -> None:
     x0 = torch.tensor([[-1.2, 1.0]], dtype=torch.float64)
     minimize("rosenbrock", x0, "gd", max_steps=3)
     assert x0.tolist() == [[-1.2, 1.0]]
+
+
+def test_a_run_leaves_torchs_settings_alone() -> None:
+    assert torch.is_grad_enabled()
+    minimize("rosenbrock", method="implicit", max_steps=2)
+    with pytest.raises(BadValue):
+        minimize(lambda q: q, [1.0, 2.0], "gd")
+    assert torch.is_grad_enabled()
+    assert torch.get_default_dtype() == torch.float32
+    with torch.no_grad():
+        minimize("rosenbrock", method="implicit", max_steps=2)
+        assert not torch.is_grad_enabled()

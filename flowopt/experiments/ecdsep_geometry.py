@@ -17,7 +17,7 @@ from flowopt.experiments.runs import ends, minimize
 from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
 from flowopt.parts import Integrator
 from flowopt.problems import Problem, problem
-from flowopt.state import Evaluation
+from flowopt.state import Evaluation, State
 from flowopt.systems.hamiltonian import SeparableHamiltonian
 from flowopt.transforms.energy_projection import EnergyProjection
 from flowopt.transforms.momentum_rotation import MomentumRotation
@@ -102,10 +102,11 @@ def speed() -> Iterator[Fact]:
 
 def _mean_angle(dim: int, nu: float) -> float:
     p = torch.randn(2000, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    turn, here, state = MomentumRotation(nu), rows.evaluation(p[:, 0], p), {"q": p, "p": p}
-    memory = turn.start(state, here, torch.arange(len(p)))
-    turned = turn.settle(SeparableHamiltonian(), state, here, memory)[0]["p"]
-    cosine = rows.dot(turned, p) / (rows.norm(turned) * rows.norm(p))
+    system, turn, here = SeparableHamiltonian(), MomentumRotation(nu), rows.evaluation(p[:, 0], p)
+    state: State = {"q": p, "p": p}
+    state, memory = turn.settle(system, state, here, turn.start(state, here, torch.arange(len(p))))
+    turned = turn.settle(system, state, here, memory)[0]["p"]  # the first call is for the start, which is no step
+    cosine = rows.dot(turned, state["p"]) / (rows.norm(turned) * rows.norm(state["p"]))
     return cosine.clamp(-1, 1).acos().mean().item()
 
 
