@@ -1,8 +1,9 @@
 """The kernel: measure, judge, move.
 
 `tell` is one step of every method, on test functions and on networks alike. It is handed the measurement at the
-pending trial, judges it, commits it or rolls back, and proposes the next trial. It is a pure function of tensors:
-what it branches on is known before the run (which parts the method has), never what the tensors hold.
+pending trial, judges it, commits it or rolls back (`judge`), and proposes the next trial (`propose`). These are pure
+functions of tensors: what they branch on is known before the run (which parts the method has), never what the tensors
+hold. A driver that tests whether a row shall go on does so between the two, so that no trial is prepared in vain.
 """
 
 from __future__ import annotations
@@ -101,17 +102,17 @@ def _article(kind: type[Part]) -> str:
 
 
 class Carry(NamedTuple):
-    """Everything a run needs between two calls of `tell`, in rows."""
+    """Everything a run needs between two steps, in rows."""
 
     point: Point
     """The last accepted point."""
     trial: State
-    """The pending trial: measure the objective at ``trial["q"]`` and `tell`."""
+    """The pending trial, once it is proposed: measure the objective at ``trial["q"]`` and `tell`."""
     partial: Rate | None
     """What is known of the trial's error before it is measured."""
     failed: Tensor | None
     h: Tensor
-    """The step that leads to the trial, ``(B,)``."""
+    """The step that leads to the trial, or, before it is proposed, the step that the controller wants, ``(B,)``."""
     t: Tensor
     """Time of the last accepted point, ``(B,)``."""
     alive: Tensor
@@ -122,7 +123,7 @@ class Carry(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What happened in one call of `tell`, for the record."""
+    """How a trial was judged, for the record."""
 
     taken: Tensor
     """``(B,)`` bool: the trial became the point."""
@@ -133,14 +134,7 @@ class Report(NamedTuple):
     """Energy on arrival, before the transforms, ``(B,)``; meaningful where taken."""
 
 
-def begin(
-    method: Method,
-    q: Tensor,
-    evaluation: Evaluation,
-    seeds: Tensor,
-    measure: Measure | None = None,
-    t_end: float | None = None,
-) -> Carry:
+def start(method: Method, q: Tensor, evaluation: Evaluation, seeds: Tensor, measure: Measure | None = None) -> Carry:
     """Start a run at q ``(B, D)``, where the objective was measured; seeds ``(B,)`` int64 belong to the rows."""
     state = method.system.start(q, evaluation, measure)
     settled = tuple(transform.start(state, evaluation, seeds) for transform in method.transforms)
@@ -150,17 +144,22 @@ def begin(
     h, memory = method.controller.start(point)
     t = torch.zeros_like(evaluation.value)
     alive = rows.finite(evaluation)
-    return _move(method, Carry(point, state, None, None, h, t, alive, memory, settled), measure, t_end)
+    return Carry(point, state, None, None, h, t, alive, memory, settled)
 
 
-def tell(
-    method: Method, carry: Carry, evaluation: Evaluation, measure: Measure | None = None, t_end: float | None = None
-) -> tuple[Carry, Report]:
-    """Judge the pending trial by its evaluation, commit it or roll back, and propose the next one."""
+def propose(method: Method, carry: Carry, measure: Measure | None = None, t_end: float | None = None) -> Carry:
+    """Move from the point: the next trial. With `t_end` the step is shortened so as not to pass that time."""
+    h = carry.h if t_end is None else torch.minimum(carry.h, t_end - carry.t)
+    move = method.integrator.move(method.system, carry.point, h, measure)
+    return carry._replace(trial=move.trial, partial=move.error, failed=move.failed, h=h)
+
+
+def judge(method: Method, carry: Carry, evaluation: Evaluation, measure: Measure | None = None) -> tuple[Carry, Report]:
+    """Judge the pending trial by its evaluation: commit it or roll back, and choose the next step size."""
     system, integrator, controller = method.system, method.integrator, method.controller
     h = carry.h
 
-    # measure: what is now known of the trial
+    # what is now known of the trial
     state = integrator.complete(system, carry.trial, evaluation, h)
     state = system.observe(state, evaluation, h, measure)
     rate = system.rate(state, evaluation, measure) if integrator.uses_rate else None
@@ -168,7 +167,7 @@ def tell(
     error_max = None if error is None else rows.max_norm(error)
     arrived = Point(state, evaluation, rate)
 
-    # judge
+    # accept or reject
     step = Step(carry.point, arrived, h, error, error_max, integrator.error_order or integrator.order)
     verdict = controller.judge(step, carry.memory)
     ok = rows.finite(evaluation)
@@ -190,9 +189,16 @@ def tell(
     t = pick(carry.t + h, carry.t)
     settled = pick(settled, carry.settled)
 
-    # move
     carry = Carry(point, point.state, None, None, verdict.h, t, alive, memory, settled)
-    return _move(method, carry, measure, t_end), Report(take, h, error_max, energy)
+    return carry, Report(take, h, error_max, energy)
+
+
+def tell(
+    method: Method, carry: Carry, evaluation: Evaluation, measure: Measure | None = None, t_end: float | None = None
+) -> tuple[Carry, Report]:
+    """Judge the pending trial by its evaluation, and propose the next one: one whole step."""
+    carry, report = judge(method, carry, evaluation, measure)
+    return propose(method, carry, measure, t_end), report
 
 
 def _settle(
@@ -203,10 +209,3 @@ def _settle(
         state, memory = transform.settle(method.system, state, evaluation, remembered)
         settled.append(memory)
     return state, tuple(settled)
-
-
-def _move(method: Method, carry: Carry, measure: Measure | None, t_end: float | None) -> Carry:
-    h = carry.h if t_end is None else torch.minimum(carry.h, t_end - carry.t)
-    point = carry.point
-    move = method.integrator.move(method.system, point.state, point.evaluation, point.rate, h, measure)
-    return carry._replace(trial=move.trial, partial=move.error, failed=move.failed, h=h)

@@ -133,16 +133,8 @@ class Integrator(Part):
         """Whether a step needs Hessian-vector products."""
         return False
 
-    def move(
-        self,
-        system: System,
-        state: State,
-        evaluation: Evaluation,
-        rate: Rate | None,
-        h: Tensor,
-        measure: Measure | None,
-    ) -> Move:
-        """Propose a step of size h ``(B,)`` from a point where the evaluation and the rate are known."""
+    def move(self, system: System, point: Point, h: Tensor, measure: Measure | None) -> Move:
+        """Propose a step of size h ``(B,)`` from a point."""
         raise NotImplementedError
 
     def complete(self, system: System, trial: State, evaluation: Evaluation, h: Tensor) -> State:

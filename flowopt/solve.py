@@ -13,7 +13,7 @@ from flowopt import rows
 from flowopt.baselines import ScipyMinimizer, as_baseline
 from flowopt.errors import BadValue, check_range
 from flowopt.interruption import interruption
-from flowopt.kernel import Method, Report, begin, tell
+from flowopt.kernel import Method, Report, judge, propose, start
 from flowopt.objective import Objective
 from flowopt.papers import as_method
 from flowopt.problems.own import as_problem
@@ -154,11 +154,11 @@ class _Run:
         self.objective = Objective(problem, seeds)
         self.attempt = 0
         self.tried, self.trial = self.objective(q), q
-        self.carry = begin(method, q, self.tried, seeds, self.objective, stopping.t_end)
+        self.carry = start(method, q, self.tried, seeds, self.objective)
         nothing = torch.full_like(self.carry.t, torch.nan)
-        start = self.carry.point
-        self.report = Report(self.carry.alive, nothing, None, method.system.energy(start.state, start.evaluation))
-        self.best = start.evaluation.value
+        point = self.carry.point
+        self.report = Report(self.carry.alive, nothing, None, method.system.energy(point.state, point.evaluation))
+        self.best = point.evaluation.value
 
     def go(self, max_steps: int, callback: Callback | None, bar: Callable[[int], None]) -> None:
         """Step until every row has stopped. A first Ctrl-C ends the run between two steps."""
@@ -184,9 +184,10 @@ class _Run:
                 bar(self.attempt)
 
     def _step(self) -> None:
-        trial = self.carry.trial["q"]
+        pending = propose(self.method, self.carry, self.objective, self.stopping.t_end)
+        trial = pending.trial["q"]
         tried = self.objective(trial)
-        carry, report = tell(self.method, self.carry, tried, self.objective, self.stopping.t_end)
+        carry, report = judge(self.method, pending, tried, self.objective)
         self.trial, self.tried, self.carry, self.report = trial, tried, carry, report
         self.best = torch.fmin(self.best, carry.point.evaluation.value)
         self.attempt += 1

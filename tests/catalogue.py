@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowopt.errors import IncompatibleParts
-from flowopt.kernel import Carry, Method, Report, begin, tell
+from flowopt.kernel import Carry, Method, Report, propose, start, tell
 from flowopt.objective import Objective
 from flowopt.papers import METHODS
 from flowopt.parts import Controller, Integrator, Part, System, Transform
@@ -86,7 +86,7 @@ def walk(
     rows = torch.arange(len(q)) if seeds is None else torch.tensor(seeds)
     objective = Objective(given, rows)
     with torch.no_grad():  # closed before every yield: a generator that waits inside would leave it on for everybody
-        carry = begin(method, q, objective(q), rows, objective, t_end)
+        carry = propose(method, start(method, q, objective(q), rows, objective), objective, t_end)
     yield carry, None
     for _ in range(steps):
         with torch.no_grad():

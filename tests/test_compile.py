@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flowopt import method, problem
 from flowopt.integrators.implicit import BackwardEuler
-from flowopt.kernel import begin, tell
+from flowopt.kernel import propose, start, tell
 
 STRAIGHT = [name for name in NAMES if not isinstance(method(name).integrator, BackwardEuler)]
 """Newton's loop in backward Euler asks whether rows are done, so it has as many branches as iterations."""
@@ -38,7 +38,7 @@ def test_a_step_is_one_graph(name: str) -> None:
     compiled = torch.compile(one, fullgraph=True, backend="eager")
     q = torch.tensor([[-1.2, 1.0], [0.3, 0.4], [2.0, 2.0]], dtype=torch.float64)
     with torch.no_grad():
-        carry = begin(chosen, q, measure(q), torch.arange(3), measure)
+        carry = propose(chosen, start(chosen, q, measure(q), torch.arange(3), measure), measure)
         for _ in range(4):
             evaluation = measure(carry.trial["q"])
             expected, got = one(carry, evaluation), compiled(carry, evaluation)

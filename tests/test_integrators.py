@@ -23,7 +23,7 @@ from flowopt.integrators.runge_kutta import RK4, DormandPrince, Heun
 from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
 from flowopt.parts import Integrator, System
 from flowopt.rows import max_norm
-from flowopt.state import Rate, State
+from flowopt.state import Point, Rate, State
 from flowopt.systems.born_infeld import BornInfeld
 from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.systems.hamiltonian import SeparableHamiltonian
@@ -102,7 +102,7 @@ def step(system: System, integrator: Integrator, state: State, h: float | Tensor
     h = torch.as_tensor(h, dtype=state["q"].dtype).expand(len(state["q"]))
     before = measure(state["q"])
     field = system.rate(state, before, measure) if integrator.uses_rate else None
-    trial = integrator.move(system, state, before, field, h, measure).trial
+    trial = integrator.move(system, Point(state, before, field), h, measure).trial
     after = measure(trial["q"])
     return system.observe(integrator.complete(system, trial, after, h), after, h, measure)
 
@@ -338,7 +338,7 @@ def test_energy_error_stays_bounded_for_a_hundred_thousand_steps(integrator: Int
     start = float(HAMILTONIAN.energy(state, here))
     energies = []
     for k in range(1, 100_001):
-        trial = integrator.move(HAMILTONIAN, state, here, None, h, measure).trial
+        trial = integrator.move(HAMILTONIAN, Point(state, here, None), h, measure).trial
         here = measure(trial["q"])
         state = integrator.complete(HAMILTONIAN, trial, here, h)
         if k % 100 == 0:

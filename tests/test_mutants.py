@@ -141,8 +141,8 @@ FORMULAS: list[tuple[Any, str, str, str, Test]] = [
     (
         SymplecticEuler,
         "move",
-        "system.drift(system.kick(state, evaluation, h), evaluation, h)",
-        "system.kick(state, evaluation, h) | {'q': system.drift(state, evaluation, h)['q']}",
+        "system.drift(kicked, point.evaluation, h)",
+        "kicked | {'q': system.drift(point.state, point.evaluation, h)['q']}",
         partial(integrators.test_symplectic_scheme_keeps_the_symplectic_form, SymplecticEuler, 0.5),
     ),
     (Lookahead, "move", "h * system.gain(h)", "h", partial(oracles.test_nesterov, "zakharov")),

@@ -131,7 +131,7 @@ def test_newton(damping: float) -> None:
         x = x - np.linalg.solve(rosenbrock_hessian(x) + damping * np.eye(2), f(x)[1])
         path.append(x)
     run = minimize("rosenbrock", method="newton", damping=damping, max_steps=6, gtol=0.0)
-    assert run.x[:, 0] == pytest.approx(np.array(path)[: len(run.x)], rel=1e-11)
+    assert run.x[:, 0] == pytest.approx(np.array(path)[: len(run.x)])
 
 
 def hypergradient(f: Function, x: Vector, alpha: float, beta: float, form: str) -> Reference:
@@ -207,7 +207,7 @@ def ecco(f: Function, x: Vector, eta: float, scaling: str, difference: str, norm
 @pytest.mark.parametrize("normalise", [None, "max", "mean"])
 def test_ecco(name: str, difference: Any, normalise: Any) -> None:
     reference = ecco(function(name), np.array(STARTS[name]), 1e-2, "gradient_difference", difference, normalise)
-    follow(reference, name, method("ecco", eta=1e-2, difference=difference, normalise=normalise), rel=1e-11)
+    follow(reference, name, method("ecco", eta=1e-2, difference=difference, normalise=normalise))
 
 
 @pytest.mark.parametrize("scaling", ["identity", "curvature"])
@@ -232,7 +232,7 @@ def ecco_stable(f: Function, x: Vector, eta: float, safety: float, h_max: float)
 @on_both
 def test_ecco_stable(name: str) -> None:
     reference = ecco_stable(function(name), np.array(STARTS[name]), 0.01, 0.1, 0.05)
-    follow(reference, name, method("ecco_stable", eta=0.01, safety=0.1, h_max=0.05), rel=1e-10)
+    follow(reference, name, method("ecco_stable", eta=0.01, safety=0.1, h_max=0.05))
 
 
 def elra(f: Function, x: Vector, alpha: float, kappa: Any, gamma_max: float, printed: bool, epoch: Any) -> Reference:
@@ -277,7 +277,7 @@ def test_elra(name: str, kappa: Any, gamma_max: float, printed: bool, epoch: int
         retrace="initial" if epoch is None else "epoch",
         epoch_length=epoch,
     )
-    follow(reference, name, chosen, rel=1e-11)
+    follow(reference, name, chosen)
 
 
 def tlr(f: Function, x: Vector, alpha: float, gamma: float) -> Reference:
@@ -297,7 +297,7 @@ def tlr(f: Function, x: Vector, alpha: float, gamma: float) -> Reference:
 @pytest.mark.parametrize("gamma", [0.33, 0.02])
 def test_tlr_every_step(name: str, gamma: float) -> None:
     reference = tlr(function(name), np.array(STARTS[name]), 1e-3, gamma)
-    follow(reference, name, method("tlr", lr=1e-3, gamma=gamma), rel=1e-10)
+    follow(reference, name, method("tlr", lr=1e-3, gamma=gamma))
 
 
 def tlr_averages(f: Function, x: Vector, alpha: float, gamma: float, K: int, lagged: bool, beta: float) -> Reference:
@@ -334,7 +334,7 @@ def test_tlr_on_averages(name: str, K: int, lagged: bool, gamma: float, beta: fl
     reference = tlr_averages(function(name), np.array(STARTS[name]), 1e-4, gamma, K, lagged, beta)
     options: dict[str, Any] = {"lr": 1e-4, "gamma": gamma, "K": K, "schedule": "lagged" if lagged else "in_step"}
     chosen = method("tlr_gdm", beta=beta, **options) if beta else method("tlr", **options)
-    follow(reference, name, chosen, rel=1e-9)
+    follow(reference, name, chosen, rel=1e-10)  # differences of positions cancel
 
 
 # --- Hamiltonian systems ---
@@ -413,7 +413,7 @@ def test_ecdsep(name: str, options: dict[str, Any], strang: bool) -> None:
     reference = ecdsep(function(name), np.array(STARTS[name]), seed=11, strang=strang, **options)
     parameters = {"nu": 0.0} | {RENAMED.get(key, key): value for key, value in options.items()}
     chosen = method("ecdsep_strang" if strang else "ecdsep", **parameters)
-    follow(reference, name, chosen, seed=11, rel=1e-10)
+    follow(reference, name, chosen, seed=11)
 
 
 def test_ecdsep_tunes_f0() -> None:
@@ -421,7 +421,7 @@ def test_ecdsep_tunes_f0() -> None:
     options = {"F0": 0.5, "dE": 1.0, "tune": True, "dt": 0.1}
     reference = ecdsep(function("zakharov"), np.array(STARTS["zakharov"]), **options)
     parameters = {RENAMED.get(key, key): value for key, value in options.items()}
-    follow(reference, "zakharov", method("ecdsep", nu=0.0, **parameters), steps=300, rel=1e-9)
+    follow(reference, "zakharov", method("ecdsep", nu=0.0, **parameters), steps=300)
     run = ours("zakharov", "ecdsep", 300, nu=0.0, **parameters)
     held = (run.x[1:] == run.x[:-1]).all(-1)
     assert held.any(), "there was something to tune"
@@ -455,7 +455,7 @@ def bbi(f: Function, x: Vector, dt: float, v0: float, dE: float, conserve: bool)
 @pytest.mark.parametrize(("v0", "dE"), [(0.0, 0.0), (-1.0, 0.5)])
 def test_bbi(name: str, conserve: bool, v0: float, dE: float) -> None:
     reference = bbi(function(name), np.array(STARTS[name]), 5e-3, v0, dE, conserve)
-    follow(reference, name, method("bbi", dt=5e-3, v0=v0, delta_energy=dE, conserve_energy=conserve), rel=1e-11)
+    follow(reference, name, method("bbi", dt=5e-3, v0=v0, delta_energy=dE, conserve_energy=conserve))
 
 
 # --- SciPy's own solvers ---

@@ -62,10 +62,10 @@ class TestMutants:
         assert len(outside(list(ecco.first_step()))) == 1
 
     def test_drift_with_the_old_momentum(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def move(self, system, state, evaluation, rate, h, measure):
-            kicked = system.kick(state, evaluation, h)
-            right = SymplecticEuler_move(self, system, state, evaluation, rate, h, measure)
-            return right._replace(trial=system.drift(state, evaluation, h) | {"p": kicked["p"]})
+        def move(self, system, point, h, measure):
+            kicked = system.kick(point.state, point.evaluation, h)
+            right = SymplecticEuler_move(self, system, point, h, measure)
+            return right._replace(trial=system.drift(point.state, point.evaluation, h) | {"p": kicked["p"]})
 
         SymplecticEuler_move = SymplecticEuler.move
         monkeypatch.setattr(SymplecticEuler, "move", move)

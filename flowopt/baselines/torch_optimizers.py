@@ -23,7 +23,7 @@ from flowopt import rows
 from flowopt.errors import BadValue, UnknownName
 from flowopt.kernel import Method
 from flowopt.parts import Controller, Integrator, System, full
-from flowopt.state import Evaluation, Measure, Memory, Move, Number, Point, Rate, State, Step, Verdict
+from flowopt.state import Evaluation, Measure, Memory, Move, Number, Point, State, Step, Verdict
 
 ELEMENTWISE: frozenset[type[Optimizer]] = frozenset(
     {
@@ -315,17 +315,9 @@ class OptimizerStep(Integrator):
     def select(self, index: Tensor) -> Self:
         return replace(self, crew=self.crew.select(index))
 
-    def move(
-        self,
-        system: System,
-        state: State,
-        evaluation: Evaluation,
-        rate: Rate | None,
-        h: Tensor,
-        measure: Measure | None,
-    ) -> Move:
+    def move(self, system: System, point: Point, h: Tensor, measure: Measure | None) -> Move:
         assert measure is not None
-        trial = self.crew.step(state["q"], evaluation, h, measure)
+        trial = self.crew.step(point.state["q"], point.evaluation, h, measure)
         return Move({"q": trial, "lr": full(h, self.crew.lr())})
 
 

@@ -17,7 +17,7 @@ from flowopt.experiments.runs import ends, minimize
 from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
 from flowopt.parts import Integrator
 from flowopt.problems import Problem, problem
-from flowopt.state import Evaluation, State
+from flowopt.state import Evaluation, Point, State
 from flowopt.systems.hamiltonian import SeparableHamiltonian
 from flowopt.transforms.energy_projection import EnergyProjection
 from flowopt.transforms.momentum_rotation import MomentumRotation
@@ -129,7 +129,7 @@ def _step(
     state = {"q": q, "p": p}
     if shell is not None:
         state = EnergyProjection().settle(system, state | {"E": shell}, here, {})[0]
-    trial = scheme.move(system, state, here, None, h, None).trial
+    trial = scheme.move(system, Point(state, here, None), h, None).trial
     moved = scheme.complete(system, trial, _measure(of, trial["q"]), h)
     return moved["q"], moved["p"]
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from flowopt import rows
 from flowopt.parts import Integrator, System
-from flowopt.state import Evaluation, Measure, Move, Rate, State
+from flowopt.state import Measure, Move, Point, Rate
 
 
 @dataclass(frozen=True)
@@ -20,17 +20,9 @@ class ForwardEuler(Integrator):
     stages = 1
     error_order = 1
 
-    def move(
-        self,
-        system: System,
-        state: State,
-        evaluation: Evaluation,
-        rate: Rate | None,
-        h: Tensor,
-        measure: Measure | None,
-    ) -> Move:
-        assert rate is not None
-        return Move(rows.advance(state, rate, h))
+    def move(self, system: System, point: Point, h: Tensor, measure: Measure | None) -> Move:
+        assert point.rate is not None
+        return Move(rows.advance(point.state, point.rate, h))
 
     def error(self, partial: Rate | None, before: Rate | None, after: Rate | None, h: Tensor) -> Rate | None:
         assert before is not None and after is not None

@@ -10,7 +10,7 @@ from flowopt import rows
 from flowopt.errors import check_count, check_positive
 from flowopt.integrators.krylov import gmres
 from flowopt.parts import Integrator, System
-from flowopt.state import Evaluation, Measure, Move, Rate, State
+from flowopt.state import Evaluation, Measure, Move, Point, Rate, State
 
 DENSE_UP_TO = 64
 """Up to this many unknowns Newton's equations are solved densely, above by GMRES on Hessian-vector products."""
@@ -48,17 +48,9 @@ class BackwardEuler(Integrator):
     def needs_hvp(self) -> bool:
         return True
 
-    def move(
-        self,
-        system: System,
-        state: State,
-        evaluation: Evaluation,
-        rate: Rate | None,
-        h: Tensor,
-        measure: Measure | None,
-    ) -> Move:
-        assert rate is not None and measure is not None
-        moving = list(rate)
+    def move(self, system: System, point: Point, h: Tensor, measure: Measure | None) -> Move:
+        assert point.rate is not None and measure is not None
+        state, moving = point.state, list(point.rate)
         step = rows.column(h)
         origin = _flat(state, moving)
         x = origin  # on a stiff field a first guess by forward Euler would be far off

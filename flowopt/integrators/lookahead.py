@@ -6,7 +6,7 @@ from torch import Tensor
 
 from flowopt import rows
 from flowopt.parts import Integrator, System
-from flowopt.state import Evaluation, Measure, Move, Rate, State
+from flowopt.state import Measure, Move, Point
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,8 @@ class Lookahead(Integrator):
     stages = 1
     uses_rate = False
 
-    def move(
-        self,
-        system: System,
-        state: State,
-        evaluation: Evaluation,
-        rate: Rate | None,
-        h: Tensor,
-        measure: Measure | None,
-    ) -> Move:
+    def move(self, system: System, point: Point, h: Tensor, measure: Measure | None) -> Move:
+        state, evaluation, _ = point
         push = {"p": -evaluation.grad}
         kicked = rows.advance(state, push, system.gain(h))
         kicked["p"] = kicked["p"] * rows.column(system.decay(state, h))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from flowopt import rows
 from flowopt.parts import Integrator, System
-from flowopt.state import Evaluation, Measure, Move, Rate, State
+from flowopt.state import Measure, Move, Point, Rate
 
 
 def combine(weights: tuple[float, ...], rates: list[Rate]) -> Rate:
@@ -33,17 +33,9 @@ class RungeKutta(Integrator):
     b: ClassVar[tuple[float, ...]]
     e: ClassVar[tuple[float, ...] | None] = None
 
-    def move(
-        self,
-        system: System,
-        state: State,
-        evaluation: Evaluation,
-        rate: Rate | None,
-        h: Tensor,
-        measure: Measure | None,
-    ) -> Move:
-        assert rate is not None and measure is not None
-        rates = [rate]
+    def move(self, system: System, point: Point, h: Tensor, measure: Measure | None) -> Move:
+        assert point.rate is not None and measure is not None
+        state, rates = point.state, [point.rate]
         for weights in self.a:
             inner = rows.advance(state, combine(weights, rates), h)
             rates.append(system.rate(inner, measure(inner["q"]), measure))

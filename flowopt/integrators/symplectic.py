@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from flowopt.parts import Integrator, System
-from flowopt.state import Evaluation, Measure, Move, Rate, State
+from flowopt.state import Evaluation, Measure, Move, Point, State
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,9 @@ class SymplecticEuler(Integrator):
     symplectic = True
     uses_rate = False
 
-    def move(
-        self,
-        system: System,
-        state: State,
-        evaluation: Evaluation,
-        rate: Rate | None,
-        h: Tensor,
-        measure: Measure | None,
-    ) -> Move:
-        return Move(system.drift(system.kick(state, evaluation, h), evaluation, h))
+    def move(self, system: System, point: Point, h: Tensor, measure: Measure | None) -> Move:
+        kicked = system.kick(point.state, point.evaluation, h)
+        return Move(system.drift(kicked, point.evaluation, h))
 
 
 @dataclass(frozen=True)
@@ -51,16 +44,9 @@ class StoermerVerlet(Integrator):
     symplectic = True
     uses_rate = False
 
-    def move(
-        self,
-        system: System,
-        state: State,
-        evaluation: Evaluation,
-        rate: Rate | None,
-        h: Tensor,
-        measure: Measure | None,
-    ) -> Move:
-        return Move(system.drift(system.kick(state, evaluation, 0.5 * h), evaluation, h))
+    def move(self, system: System, point: Point, h: Tensor, measure: Measure | None) -> Move:
+        kicked = system.kick(point.state, point.evaluation, 0.5 * h)
+        return Move(system.drift(kicked, point.evaluation, h))
 
     def complete(self, system: System, trial: State, evaluation: Evaluation, h: Tensor) -> State:
         return system.kick(trial, evaluation, 0.5 * h)
