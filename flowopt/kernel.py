@@ -8,8 +8,9 @@ hold. A driver that tests whether a row shall go on does so between the two, so 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -88,12 +89,19 @@ class Method:
 
     def select(self, index: Tensor) -> Method:
         """The method for the rows `index` only (parameters given per row are cut down)."""
+        return self._each(lambda part: part.select(index))
+
+    def for_rows(self, size: int, dtype: torch.dtype) -> Method:
+        """The method for a run of so many rows in that dtype. Raises BadValue for a parameter of another shape."""
+        return self._each(lambda part: part.for_rows(size, dtype))
+
+    def _each(self, change: Callable[[Any], Any]) -> Method:
         return replace(
             self,
-            system=self.system.select(index),
-            integrator=self.integrator.select(index),
-            controller=self.controller.select(index),
-            transforms=tuple(transform.select(index) for transform in self.transforms),
+            system=change(self.system),
+            integrator=change(self.integrator),
+            controller=change(self.controller),
+            transforms=tuple(change(transform) for transform in self.transforms),
         )
 
 

@@ -11,9 +11,11 @@ import inspect
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from flowopt import rows
+from flowopt.errors import BadValue
 from flowopt.state import Evaluation, Measure, Memory, Move, Number, Point, Rate, State, Step, Verdict
 
 MEANING = {
@@ -49,6 +51,19 @@ class Part:
             for field in dataclasses.fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
         }
+        return dataclasses.replace(self, **changed) if changed else self
+
+    def for_rows(self, size: int, dtype: torch.dtype) -> Self:
+        """This part for a run of so many rows in that dtype. Raises BadValue for a parameter of another shape."""
+        changed = {}
+        for name, value in self.parameters.items():
+            if isinstance(value, Tensor):
+                if value.shape != (size,):
+                    raise BadValue(
+                        f"{self.name}: {name} has shape {tuple(value.shape)}, but there are {size} rows; "
+                        f"give one number, or one for each row, ({size},)"
+                    )
+                changed[name] = value.to(dtype)
         return dataclasses.replace(self, **changed) if changed else self
 
     @classmethod

@@ -11,6 +11,16 @@ from torch import Tensor
 from flowopt.state import Evaluation, Number, Rate, State
 
 
+NARROW = 4
+"""Up to this many coordinates a batch is stored coordinate by coordinate: sums over D are then sums of few long
+vectors, many times faster, and torch adds up to four numbers in the same order in either layout."""
+
+
+def lay_out(q: Tensor) -> Tensor:
+    """Positions ``(B, D)`` in the layout in which all leaves of a run are kept: see NARROW."""
+    return q.mT.contiguous().mT if q.shape[1] <= NARROW else q.contiguous()
+
+
 def column(scalar: Tensor | float) -> Tensor | float:
     """A number per row, ``(B,)``, shaped ``(B, 1)`` so that it multiplies vectors ``(B, D)``."""
     return scalar.unsqueeze(-1) if isinstance(scalar, Tensor) and scalar.ndim == 1 else scalar
@@ -87,10 +97,8 @@ def picker(take: Tensor) -> Pick:
         return lambda new, old: new
 
     def pick(new: Any, old: Any) -> Any:
-        if new is old:
-            return new
         if isinstance(new, Tensor):
-            return torch.where(take.unsqueeze(-1) if new.ndim == 2 else take, new, old)
+            return new if new is old else torch.where(take.unsqueeze(-1) if new.ndim == 2 else take, new, old)
         if isinstance(new, dict):
             return {name: pick(leaf, old[name]) for name, leaf in new.items()}
         if isinstance(new, tuple):
@@ -104,8 +112,7 @@ def picker(take: Tensor) -> Pick:
 def select(record: Any, index: Tensor) -> Any:
     """The rows `index` of any record of tensors (None and plain values pass through)."""
     if isinstance(record, Tensor):
-        # index_select would make the copy row-major; the layout of a batch is the driver's choice
-        return record[index] if record.ndim < 2 else record.mT[..., index].mT
+        return record[index] if record.ndim < 2 or record.shape[1] > NARROW else record.mT[..., index].mT
     if isinstance(record, dict):
         return {name: select(leaf, index) for name, leaf in record.items()}
     if isinstance(record, tuple):

@@ -24,10 +24,6 @@ from flowopt.state import Status
 from flowopt.stopping import Explanations, Stopping
 from flowopt.trajectory import Trajectory
 
-NARROW = 4
-"""Up to this many coordinates a batch is stored coordinate by coordinate: sums over D are then sums of few long
-vectors, many times faster, and torch adds up to four numbers in the same order in either layout."""
-
 
 def minimize(
     problem: str | Problem | Callable[[Tensor], Tensor],
@@ -68,7 +64,7 @@ def minimize(
     """
     problem = as_problem(problem, x0)
     q = as_starts(problem, x0, dtype)
-    _check(problem, max_steps, gtol, ftol, t_end, record_every, h_min)
+    _check(problem, max_steps, gtol, ftol, f_target, t_end, record_every, seed, h_min)
     if ftol is not None:
         assert problem.minimum is not None
         f_target = max(problem.minimum + ftol, f_target if f_target is not None else -np.inf)
@@ -82,6 +78,7 @@ def minimize(
             f"{chosen.name} needs Hessian-vector products, which {problem.name} does not have (it is not a torch "
             "function); use a method that needs gradients only"
         )
+    chosen = chosen.for_rows(q.shape[0], q.dtype)
     with torch.no_grad(), progress_bar(progress, f"{chosen.name} on {problem.name}", max_steps) as bar:
         run = _Run(chosen, problem, q, seed, stopping, Recorder(q.shape[0], q.shape[1], record_every, q.dtype))
         run.go(max_steps, callback, bar)
@@ -122,19 +119,29 @@ def as_starts(problem: Problem, x0: Any, dtype: torch.dtype | None) -> Tensor:
     if not bool(torch.isfinite(q).all()):
         row, column = (~torch.isfinite(q)).nonzero()[0].tolist()
         raise BadValue(f"x0 must be finite, but x0[{row}, {column}] = {q[row, column].item()}")
-    if q.shape[1] <= NARROW:
-        return q.mT.contiguous().mT
-    return q.contiguous()
+    return rows.lay_out(q)
 
 
 def _check(
-    problem: Problem, max_steps: int, gtol: float, ftol: float | None, t_end: float | None, every: int, h_min: float
+    problem: Problem,
+    max_steps: int,
+    gtol: float,
+    ftol: float | None,
+    f_target: float | None,
+    t_end: float | None,
+    every: int,
+    seed: int,
+    h_min: float,
 ) -> None:
     for name, number in (("max_steps", max_steps), ("record_every", every)):
         if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 0:
             raise BadValue(f"minimize: {name} = {number!r} must be a whole number >= 0")
     check_range("minimize", "gtol", gtol, 0.0)
     check_range("minimize", "h_min", h_min, 0.0)
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise BadValue(f"minimize: seed = {seed!r} must be a whole number")
+    if f_target is not None:
+        check_range("minimize", "f_target", f_target)
     if t_end is not None:
         check_range("minimize", "t_end", t_end, 0.0, open_low=True)
     if ftol is not None:
@@ -162,6 +169,7 @@ class _Run:
 
     def go(self, max_steps: int, callback: Callback | None, bar: Callable[[int], None]) -> None:
         """Step until every row has stopped. A first Ctrl-C ends the run between two steps."""
+        halted = False
         with interruption() as interrupted:
             self._record()
             while True:
@@ -172,16 +180,15 @@ class _Run:
                     self._stop(~go)
                     if not len(self.recorder.active):
                         return
+                if interrupted() or halted:
+                    return self._interrupt("interrupted" if interrupted() else "stopped by the callback")
                 try:
-                    if callback is not None and callback(self._progress()):
-                        return self._interrupt("stopped by the callback")
-                    if interrupted():
-                        return self._interrupt("interrupted")
                     self._step()
-                except KeyboardInterrupt:  # raised inside the objective, or by a second Ctrl-C
+                    self._record()
+                    bar(self.attempt)
+                    halted = callback is not None and bool(callback(self._progress()))
+                except KeyboardInterrupt:  # raised inside the objective or the callback, or by a second Ctrl-C
                     return self._interrupt("interrupted")
-                self._record()
-                bar(self.attempt)
 
     def _step(self) -> None:
         pending = propose(self.method, self.carry, self.objective, self.stopping.t_end)

@@ -63,17 +63,20 @@ class Stopping:
         code[~(carry.h.abs() >= self.h_min)] = int(Status.STEP_TOO_SMALL)
         code[~carry.alive] = int(Status.SOLVER_FAILED)
         if not bool(carry.alive.all()):
+            # too large to square, or beyond all numbers after a point that was on its way there
             numbers = torch.isfinite(tried.value) & torch.isfinite(tried.grad).all(-1)
-            code[~carry.alive & ~rows.finite(tried)] = int(Status.DIVERGED)  # finite, but too large to square
-            code[~carry.alive & ~numbers] = int(Status.NONFINITE)
+            on_its_way = measured.square > torch.finfo(measured.square.dtype).max ** 0.25
+            lost = ~carry.alive & ~rows.finite(tried)
+            code[lost] = torch.where(numbers | on_its_way, Status.DIVERGED, Status.NONFINITE).to(torch.int8)[lost]
         outcome = method.system.outcome(carry.point.state, measured)
         if outcome is not None:
             code = torch.where(carry.alive & (outcome != 0), outcome.to(torch.int8), code)
         if self.t_end is not None:
             code[carry.t >= self.t_end] = int(Status.TIME_REACHED)
-        code[measured.square <= self.gtol**2] = int(Status.CONVERGED)
+        known = rows.finite(measured)  # at the start it may not be
+        code[known & (measured.square <= self.gtol**2)] = int(Status.CONVERGED)
         if self.f_target is not None:
-            code[measured.value <= self.f_target] = int(Status.CONVERGED)
+            code[known & (measured.value <= self.f_target)] = int(Status.CONVERGED)
         return code
 
 
@@ -112,7 +115,7 @@ class Explanations(Sequence[str]):
         slope = measured.square[index].sqrt().item()
         at = standing(q[: SHOWN + 1].tolist(), measured.value[index].item(), slope)
         text = f"{REASONS[status]} after {self._attempt} steps ({', '.join(known)}) {at}"
-        if status in (Status.NONFINITE, Status.DIVERGED) and not bool(torch.isfinite(self._tried.square[index])):
+        if status in (Status.NONFINITE, Status.DIVERGED):
             bad = ~(torch.isfinite(tried) & torch.isfinite(trial))
             worst = int(bad.int().argmax()) if bool(bad.any()) else int(tried.abs().argmax())
             text += (

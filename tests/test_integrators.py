@@ -187,11 +187,10 @@ def test_stages_are_the_gradients_a_step_takes(integrator: type[Integrator]) -> 
     systems = (GradientFlow(), *EXAMPLES)
     system = next(system for system in systems if fits(system, build(integrator), Fixed(1e-3)))
     method = Method(system, build(integrator), Fixed(1e-3))
-    bowl = problem("bowl")
-    few, many = (minimize(bowl, method=method, max_steps=n, gtol=0.0).evaluations["gradient"][0] for n in (3, 10))
+    run = minimize("bowl", method=method, max_steps=7, gtol=0.0)
     # Newton's method in backward Euler needs two iterations on a quadratic: it solves at once, and looks again
     iterations = 2 if integrator is BackwardEuler else 0
-    assert many - few == 7 * (integrator.stages + iterations)
+    assert run.evaluations["gradient"].tolist() == [1 + 7 * (integrator.stages + iterations)]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import catalogue
 import pytest
 import test_controllers as controllers
 import test_integrators as integrators
@@ -15,7 +14,7 @@ import test_kernel as kernel_tests
 import test_oracles as oracles
 import test_transforms as transforms
 
-from flowopt import noise
+from flowopt import kernel, noise
 from flowopt.controllers.armijo import Armijo
 from flowopt.controllers.barzilai_borwein import BarzilaiBorwein
 from flowopt.controllers.hypergradient import Hypergradient
@@ -213,15 +212,15 @@ FORMULAS: list[tuple[Any, str, str, str, Test]] = [
     ),
     # the kernel
     (
-        catalogue,
-        "tell",
+        kernel,
+        "judge",
         "pick(verdict.memory, carry.memory)",
         "verdict.memory",
         partial(kernel_tests.test_a_rejected_step_leaves_no_trace, GradientFlow(), ForwardEuler(), ()),
     ),
     (
-        catalogue,
-        "tell",
+        kernel,
+        "judge",
         "pick(carry.t + h, carry.t)",
         "carry.t + h",
         partial(kernel_tests.test_a_rejected_step_leaves_no_trace, GradientFlow(), ForwardEuler(), ()),

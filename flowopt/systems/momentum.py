@@ -15,7 +15,7 @@ from flowopt.state import Evaluation, Measure, Number, Rate, State
 class Momentum(System):
     """Momentum whose memory is a number of steps: p <- beta p - grad f, q <- q + h p. Lyapunov function: f.
 
-    At a fixed step this is HeavyBall(mass=h, friction=1-beta). It differs where the step size changes: the kick does not
+    At a fixed step this is HeavyBall(mass=h, friction=1-beta). It differs where the step changes: the kick does not
     feel h, as in torch.optim.SGD(momentum=beta) under a scheduler, or under TLR. As h -> 0 the memory lasts no time at
     all, p follows -grad f / (1 - beta), and the field is q' = -grad f / (1 - beta).
 
