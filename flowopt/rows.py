@@ -10,7 +10,6 @@ from torch import Tensor
 
 from flowopt.state import Evaluation, Number, Rate, State
 
-
 NARROW = 4
 """Up to this many coordinates a batch is stored coordinate by coordinate: sums over D are then sums of few long
 vectors, many times faster, and torch adds up to four numbers in the same order in either layout."""

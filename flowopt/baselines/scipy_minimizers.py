@@ -89,7 +89,7 @@ class ScipyMinimizer:
 
             def between(row: _Row) -> None:
                 bar(len(solos) * max_steps + row.attempt)
-                if callback is not None and callback(row.progress(len(solos))):
+                if callback is not None and row.attempt and callback(row.progress(len(solos))):
                     raise Stop(Status.INTERRUPTED, "stopped by the callback")
                 if interrupted():
                     raise Stop(Status.INTERRUPTED, "interrupted")
