@@ -1,4 +1,4 @@
-"""One step of any method is one graph: under torch.compile, without a break, `tell` gives the numbers of eager torch."""
+"""One step of any method is one graph: under torch.compile `tell` gives the numbers of eager torch, without a break."""
 
 from collections.abc import Iterator
 
