@@ -159,7 +159,10 @@ def propose(method: Method, carry: Carry, measure: Measure | None = None, t_end:
     """Move from the point: the next trial. With `t_end` the step is shortened so as not to pass that time."""
     h = carry.h if t_end is None else torch.minimum(carry.h, t_end - carry.t)
     move = method.integrator.move(method.system, carry.point, h, measure)
-    return carry._replace(trial=move.trial, partial=move.error, failed=move.failed, h=h)
+    trial = move.trial
+    for transform in method.transforms:
+        trial = transform.perturb(carry.point, trial)
+    return carry._replace(trial=trial, partial=move.error, failed=move.failed, h=h)
 
 
 def judge(method: Method, carry: Carry, evaluation: Evaluation, measure: Measure | None = None) -> tuple[Carry, Report]:

@@ -94,7 +94,11 @@ def method(name: str, **parameters: Any) -> Method:
     for parameter in parameters:
         if parameter not in entry.defaults:
             raise UnknownName(f"parameter of {name}", parameter, entry.defaults)
-    return replace(entry.build(**parameters), name=name, citation=entry.citation, reading=entry.reading)
+    try:
+        built = entry.build(**parameters)
+    except BadValue as error:  # the part says which of its numbers is wrong, but not whose part it is
+        raise BadValue(f"{name}: {error}") from error
+    return replace(built, name=name, citation=entry.citation, reading=entry.reading)
 
 
 def as_method(given: str | Method, overrides: dict[str, Any]) -> Method:

@@ -183,15 +183,19 @@ class Controller(Part):
 
 @dataclass(frozen=True)
 class Transform(Part):
-    """Something done to the state after a step was accepted: a projection, a rotation, an average."""
+    """Something done beside the motion: to a trial (decay), or to an accepted state (projection, rotation, average)."""
 
     def start(self, state: State, evaluation: Evaluation, seeds: Tensor) -> Memory:
         """The initial memory; seeds ``(B,)`` int64 belong to the rows."""
         return {}
 
+    def perturb(self, point: Point, trial: State) -> State:
+        """The trial to measure in place of the one that the integrator proposed from the point."""
+        return trial
+
     def settle(self, system: System, state: State, evaluation: Evaluation, memory: Memory) -> tuple[State, Memory]:
-        """The state to go on from, and the new memory."""
-        raise NotImplementedError
+        """The state to go on from once it is accepted, and the new memory; the position stays where it was measured."""
+        return state, memory
 
 
 def full(like: Tensor, value: Number) -> Tensor:

@@ -351,6 +351,18 @@ def test_retrace_by_epochs() -> None:
     assert float(memory["bound"]) == pytest.approx(0.2, rel=1e-6)
 
 
+def test_statistics_of_an_epoch_in_single_precision() -> None:
+    """Losses near 2 that vary in the fourth digit: the bound must not fall to their mean."""
+    losses = 2 + 1e-4 * torch.randn(200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    control = OrthogonalGradient(retrace="epoch", epoch_length=200)
+    g0, g1 = G0.float(), G1.float()
+    _, memory = control.start(point(torch.zeros_like(g0), 2.0, g0))
+    for loss in losses.tolist():
+        memory = control.judge(euler_step(g0, g1, 0.1, f0=2.0, f1=loss), memory).memory
+    sigma = (memory["bound"].double() - losses.mean()) / 5
+    assert float(sigma) == pytest.approx(float(losses.std(correction=0)), rel=1e-2)
+
+
 def test_without_retrace_nothing_is_rejected() -> None:
     control = OrthogonalGradient(retrace=None)
     assert not control.rejects

@@ -104,8 +104,8 @@ PLANE = np.random.default_rng(1).uniform(-2, 2, (11, 2))
 PLANE[3] = 1.0 + 1e-9  # converged at once
 PLANE[7] = (-1.2, 1.0)
 SPACE = np.random.default_rng(2).uniform(-1.5, 1.5, (11, 6))
-CASES = [("rosenbrock", PLANE), ("zakharov", SPACE), ("rosenbrock", SPACE)]
-CASE_IDS = ["rosenbrock-2", "zakharov-6", "rosenbrock-6"]
+CASES = [("rosenbrock", PLANE), ("zakharov", SPACE), ("rosenbrock", SPACE), ("zakharov", SPACE.astype(np.float32))]
+CASE_IDS = ["rosenbrock-2", "zakharov-6", "rosenbrock-6", "zakharov-6-float32"]
 
 
 def on(name: str, x0: Any) -> Problem:
@@ -131,6 +131,14 @@ def test_a_row_of_a_batch_is_the_row_alone(named: str, name: str, starts: Any) -
     together = minimize(on(name, starts), starts, named, max_steps=steps, seed=40)
     for i in (0, 3, 7, 8, 10):
         alone = minimize(on(name, starts), starts[i], named, max_steps=steps, seed=40 + i)
+        assert_rows_equal(together.row(i), alone.row(0))
+
+
+def test_random_numbers_and_powers_are_the_rows_own() -> None:
+    options = {"eta": 1.37, "nu": 0.1, "F0": -500.0, "delta_energy": 1.0}
+    together = minimize("ackley", SPACE, "ecdsep", max_steps=20, seed=5, **options)
+    for i in range(len(SPACE)):
+        alone = minimize("ackley", SPACE[i], "ecdsep", max_steps=20, seed=5 + i, **options)
         assert_rows_equal(together.row(i), alone.row(0))
 
 

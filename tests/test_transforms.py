@@ -311,16 +311,12 @@ def test_an_average_over_one_step_is_the_iterate() -> None:
 # --- weight decay ---
 
 
-def test_weight_decay_multiplies_the_position_before_every_step() -> None:
+def test_weight_decay_multiplies_the_position_in_every_step() -> None:
     chosen = Method(GradientFlow(), ForwardEuler(), Fixed(0.1), (WeightDecay(0.9),))
     run = minimize(lambda q: 0.5 * q.square().sum(-1), [2.0, -1.0], chosen, max_steps=5, gtol=0.0)
-    x, shown = np.array([2.0, -1.0]), []
-    gradient = x
-    for _ in range(5):
-        x = 0.9 * x - 0.1 * gradient  # the gradient was measured before the decay
-        gradient = x
-        shown.append(0.9 * x)
-    assert run.x[1:, 0] == pytest.approx(np.array(shown), rel=1e-14)
+    x = np.array([2.0, -1.0]) * 0.8 ** np.arange(6)[:, None]  # the gradient is x: x <- 0.9 x - 0.1 x
+    assert run.x[:, 0] == pytest.approx(x, rel=1e-14)
+    assert run.f[:, 0] == pytest.approx(0.5 * np.square(x).sum(-1), rel=1e-14)
 
 
 def test_no_weight_decay_is_the_identity() -> None:

@@ -26,7 +26,8 @@ class OrthogonalGradient(Controller):
     Retrace (the paper's soft restart): a trial that is not finite or whose f is too high is rejected, and from the old
     point h <- h/2 * h |G|^2 / (f_new - f_old + h |G|^2). "Too high" is above f(x_0) + 0.1 |f(x_0)| (``"initial"``),
     or, once an epoch of `epoch_length` accepted steps is over, above mean + 5 sigma of f over the last one
-    (``"epoch"``). The paper prints |G| where its own parabola gives |G|^2: ``retrace_formula="printed"``.
+    (``"epoch"``). A trial that does not raise f is never sent back (ours: else a bound below the present f would hold
+    a row for ever). The paper prints |G| where its own parabola gives |G|^2: ``retrace_formula="printed"``.
 
     `crop` keeps the move h |G| <= crop, `warmup` keeps it >= warmup (2 and 0.1 in the paper, both optional).
     Raises BadValue for numbers out of range and for ``retrace="epoch"`` without an epoch_length.
@@ -70,7 +71,7 @@ class OrthogonalGradient(Controller):
         f = point.evaluation.value
         memory = {"bound": f + 0.1 * f.abs()} if self.retrace else {}
         if self.epoch_length is not None:
-            memory |= {name: torch.zeros_like(f) for name in ("count", "sum", "squares")}
+            memory |= {name: torch.zeros_like(f) for name in ("count", "mean", "squares")}
         return self._moderate(full(f, self.alpha0), point.evaluation.square), memory
 
     def judge(self, step: Step, memory: Memory) -> Verdict:
@@ -82,7 +83,8 @@ class OrthogonalGradient(Controller):
         if not self.retrace:
             return Verdict(grown, memory)
 
-        good = (after.value <= memory["bound"]) & rows.finite(after)  # a NaN compares false
+        low = (after.value <= memory["bound"]) | (after.value <= before.value)  # a NaN compares false
+        good = low & rows.finite(after)
         slope = h * (before.square if self.retrace_formula == "corrected" else before.square.sqrt())
         rise = torch.where(torch.isfinite(after.value), after.value - before.value, torch.inf)
         shrunk = (0.5 * h * slope / (rise + slope)).clamp(H_MIN, H_MAX)
@@ -99,13 +101,15 @@ class OrthogonalGradient(Controller):
     def _remember(self, value: Tensor, memory: Memory) -> Memory:
         if self.epoch_length is None:
             return memory
-        count, total, squares = memory["count"] + 1, memory["sum"] + value, memory["squares"] + value * value
+        # Welford 1962: in float32 the mean of the squares less the squared mean would leave nothing of a small sigma
+        count = memory["count"] + 1
+        deviation = value - memory["mean"]
+        mean = memory["mean"] + deviation / count
+        squares = memory["squares"] + deviation * (value - mean)
         over = count >= self.epoch_length
-        mean = total / count
-        sigma = (squares / count - mean * mean).clamp(min=0).sqrt()
         return {
-            "bound": torch.where(over, mean + SIGMAS * sigma, memory["bound"]),
+            "bound": torch.where(over, mean + SIGMAS * (squares / count).sqrt(), memory["bound"]),
             "count": torch.where(over, 0.0, count),
-            "sum": torch.where(over, 0.0, total),
+            "mean": torch.where(over, 0.0, mean),
             "squares": torch.where(over, 0.0, squares),
         }

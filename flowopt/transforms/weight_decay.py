@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 
+from flowopt import rows
 from flowopt.errors import check_range
-from flowopt.parts import System, Transform, times
-from flowopt.state import Evaluation, Memory, Number, State
+from flowopt.parts import Transform
+from flowopt.state import Number, Point, State
 
 
 @dataclass(frozen=True)
 class WeightDecay(Transform):
-    """Multiply the position by `factor` before every step (ELRA: 0.9997; 1 is no decay).
+    """Multiply the position by `factor` in every step: q <- factor q - h grad f(q) on gradient flow.
 
-    The next step starts from the decayed position with the gradient measured before the decay, as
-    x <- factor x - h grad f(x). Raises BadValue unless 0 < factor <= 1.
+    ELRA takes 0.9997; 1 is no decay. Raises BadValue unless 0 < factor <= 1.
     """
 
     factor: Number
@@ -23,5 +23,5 @@ class WeightDecay(Transform):
     def __post_init__(self) -> None:
         check_range(self.name, "factor", self.factor, 0.0, 1.0, open_low=True)
 
-    def settle(self, system: System, state: State, evaluation: Evaluation, memory: Memory) -> tuple[State, Memory]:
-        return state | {"q": times(self.factor, state["q"])}, memory
+    def perturb(self, point: Point, trial: State) -> State:
+        return trial | {"q": trial["q"] + point.state["q"] * rows.column(self.factor - 1)}
