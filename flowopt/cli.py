@@ -115,8 +115,15 @@ def cite(
     print(f"\n{method}: {entry.summary}")
     if entry.reading:
         print(f"reading: {entry.reading}")
+    print("parameters: " + ", ".join(f"{name} = {value!r}" for name, value in entry.defaults.items()))
     if json is not None:
-        about = {"paper": entry.paper, "summary": entry.summary, "reading": entry.reading, "bibtex": entry.citation}
+        about = {
+            "parameters": entry.defaults,
+            "paper": entry.paper,
+            "summary": entry.summary,
+            "reading": entry.reading,
+            "bibtex": entry.citation,
+        }
         write_json(json, {"method": method} | about)
 
 
@@ -146,8 +153,8 @@ def explore(
 
     chosen = list(dict.fromkeys(method))
     given = settings.assign(set_, chosen)
-    known = _problem(problem, given.problem, dim)
     starts = settings.parse_starts(x0)
+    known = _problem(problem, given.problem, dim, starts)
     if grid is not None:
         if starts is not None:
             raise BadValue("give --x0 or --grid, not both")
@@ -204,8 +211,8 @@ def compare(
     """Run all the papers' methods beside torch.optim, SciPy and the flow itself: one table, one picture."""
     from flowopt import comparison, settings, tables
 
-    known = _problem(problem, settings.assign(set_, []).problem, dim)
     starts = settings.parse_starts([x0] if x0 is not None else [])
+    known = _problem(problem, settings.assign(set_, []).problem, dim, starts)
     _make_folders(out, json)
     found = comparison.compare(
         known, starts, steps, horizon=comparison.HORIZON if horizon is None else horizon, seed=seed, progress=True
@@ -218,18 +225,20 @@ def compare(
     _finish([picture], json, found.interrupted)
 
 
-def _problem(name: str, options: dict[str, Any], dim: int | None) -> Problem:
+def _problem(name: str, options: dict[str, Any], dim: int | None, start: Any) -> Problem:
     if dim is not None:
         if "dim" in options:
             raise BadValue("give --dim or --set problem.dim=..., not both")
         options = options | {"dim": dim}
     if ":" in name and options:
         raise BadValue(f"{name} is your own: it takes no options ({', '.join(options)}); the start gives its dimension")
-    return as_problem(name, **options)
+    return as_problem(name, None if options else start, **options)
 
 
 def _make_folders(out: Path, json: Path | None) -> None:
-    """Before any work is done: a folder that cannot be made is bad input."""
+    """Before any work is done: a folder that cannot be made, or a file that is a folder, is bad input."""
+    if json is not None and json.is_dir():
+        raise BadValue(f"--json {json} is a folder; give a file")
     for folder in (out, *([json.parent] if json is not None else [])):
         try:
             folder.mkdir(parents=True, exist_ok=True)

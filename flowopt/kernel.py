@@ -40,15 +40,22 @@ class Method:
     """Which reading of a paper that contradicts itself this is."""
 
     def __post_init__(self) -> None:
+        listed = isinstance(self.transforms, (tuple, list))
+        if not listed or not all(isinstance(transform, Transform) for transform in self.transforms):
+            raise IncompatibleParts(f"transforms must be a tuple of Transforms, not {self.transforms!r}")
+        object.__setattr__(self, "transforms", tuple(self.transforms))
         for part, kind in zip(self.parts, (System, Integrator, Controller), strict=False):
             if not isinstance(part, kind):
                 raise IncompatibleParts(
                     f"Method(system, integrator, controller, transforms): {part!r} is not {_article(kind)}; "
                     f"known: {', '.join(discover(kind))}"
                 )
-        if not all(isinstance(transform, Transform) for transform in self.transforms):
-            raise IncompatibleParts(f"transforms must be a tuple of Transforms, not {self.transforms!r}")
         self._check_requirements()
+        if self.system.continuous() != self.system and "single_stage" not in self.integrator.provides:
+            raise IncompatibleParts(
+                f"{self.system!r} remembers past steps, which the stages of {self.integrator.name} are not; use "
+                f"forward_euler, or the field that it tends to, {self.system.continuous()!r}"
+            )
         if self.integrator.symplectic and "hamiltonian" in self.system.provides and self.controller.adaptive:
             raise IncompatibleParts(
                 f"{self.controller.name} changes the step size of {self.integrator.name}, which would lose the bounded "

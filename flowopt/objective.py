@@ -101,13 +101,22 @@ class Objective:
             return self.problem.value_and_gradient(q)
         with torch.enable_grad():
             q = q.detach().requires_grad_()
-            value = self.problem.value(q)
+            try:
+                value = self.problem.value(q)
+            except RuntimeError as error:
+                if "numpy()" in str(error):  # torch's words when NumPy asks for a tensor that autograd follows
+                    raise BadValue(
+                        f"{self.problem.name} is a NumPy function; wrap it with flowopt.from_numpy"
+                    ) from error
+                raise
             if not isinstance(value, Tensor) or value.shape != q.shape[:1]:
                 returned = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
                 raise BadValue(
                     f"{self.problem.name}: the objective must map positions (..., D) to values (...); "
                     f"for {tuple(q.shape)} it returned {returned}"
                 )
+            if value.dtype != q.dtype:
+                raise BadValue(f"{self.problem.name}: the objective returned {value.dtype} for positions in {q.dtype}")
             if not value.requires_grad:
                 raise BadValue(
                     f"{self.problem.name}: autograd cannot see through the objective; write it in torch operations, "

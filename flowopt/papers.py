@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
+from torch import Tensor
+
 from flowopt import citations
 from flowopt.controllers.armijo import Armijo
 from flowopt.controllers.barzilai_borwein import BarzilaiBorwein
@@ -94,6 +97,9 @@ def method(name: str, **parameters: Any) -> Method:
     for parameter in parameters:
         if parameter not in entry.defaults:
             raise UnknownName(f"parameter of {name}", parameter, entry.defaults)
+    for parameter, value in parameters.items():  # builders compute with them: in full precision, whatever the run's
+        if isinstance(value, Tensor) and value.is_floating_point():
+            parameters[parameter] = value.to(torch.float64)
     try:
         built = entry.build(**parameters)
     except BadValue as error:  # the part says which of its numbers is wrong, but not whose part it is

@@ -29,6 +29,12 @@ class Messages(Sequence[str]):
     def __len__(self) -> int:
         return len(self._chunk)
 
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload

@@ -69,6 +69,8 @@ def minimize(
         assert problem.minimum is not None
         f_target = max(problem.minimum + ftol, f_target if f_target is not None else -np.inf)
     stopping = Stopping(gtol, f_target, t_end, h_min)
+    if callback is not None and not callable(callback):
+        raise BadValue(f"minimize: callback = {callback!r} must be a function of a Progress")
     baseline = as_baseline(method, overrides)
     if isinstance(baseline, ScipyMinimizer):
         return baseline.run(problem, q, stopping, max_steps, record_every, seed, callback, progress)
@@ -106,10 +108,18 @@ def as_starts(problem: Problem, x0: Any, dtype: torch.dtype | None) -> Tensor:
     if not isinstance(x0, Tensor):
         try:
             array = np.asarray(x0)
+            if np.iscomplexobj(array):
+                raise BadValue("x0 must be real numbers, not complex ones")
             x0 = torch.as_tensor(array if array.dtype == np.float32 else array.astype(np.float64))
+        except BadValue:
+            raise
         except (TypeError, ValueError) as error:
             raise BadValue(f"x0 must be numbers of shape (D,) or (B, D): {error}") from error
+    if x0.is_complex():
+        raise BadValue("x0 must be real numbers, not complex ones")
     dtype = dtype or (x0.dtype if x0.is_floating_point() else torch.float64)
+    if dtype not in (torch.float32, torch.float64):
+        raise BadValue(f"runs are in torch.float32 or torch.float64, not {dtype!r}")
     q: Tensor = x0.detach().to(dtype, copy=True)
     if q.ndim == 1:
         q = q.unsqueeze(0)
@@ -138,8 +148,8 @@ def _check(
             raise BadValue(f"minimize: {name} = {number!r} must be a whole number >= 0")
     check_range("minimize", "gtol", gtol, 0.0)
     check_range("minimize", "h_min", h_min, 0.0)
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-        raise BadValue(f"minimize: seed = {seed!r} must be a whole number")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or abs(seed) >= SEED_LIMIT:
+        raise BadValue(f"minimize: seed = {seed!r} must be a whole number between -2^62 and 2^62")
     if f_target is not None:
         check_range("minimize", "f_target", f_target)
     if t_end is not None:
@@ -148,6 +158,10 @@ def _check(
         check_range("minimize", "ftol", ftol, 0.0)
         if problem.minimum is None:
             raise BadValue(f"ftol needs a known minimum, which {problem.name} does not have; use f_target or gtol")
+
+
+SEED_LIMIT = 2**62
+"""Rows take the seeds after it, which must still be 64-bit integers."""
 
 
 class _Run:

@@ -22,7 +22,7 @@ REASONS = {
     Status.TIME_REACHED: "reached t_end",
     Status.STEP_TOO_SMALL: "the step size fell below h_min",
     Status.NONFINITE: "the objective or its gradient was not a finite number at the trial",
-    Status.BELOW_F0: "F fell below F0, where the energy is not defined; lower F0, or tune it (tune_F0, odd eta)",
+    Status.BELOW_F0: "F reached or fell below F0 (v0 of bbi), where the energy is not defined; lower F0 (ecdsep can tune it: tune_F0)",
     Status.DIVERGED: "diverged: the gradient grew beyond what can be squared",
     Status.SOLVER_FAILED: "the implicit equations of the step were not solved; try a smaller step",
 }
@@ -115,7 +115,7 @@ class Explanations(Sequence[str]):
         slope = measured.square[index].sqrt().item()
         at = standing(q[: SHOWN + 1].tolist(), measured.value[index].item(), slope)
         text = f"{REASONS[status]} after {self._attempt} steps ({', '.join(known)}) {at}"
-        if status in (Status.NONFINITE, Status.DIVERGED):
+        if status in (Status.NONFINITE, Status.DIVERGED) and self._attempt > 0:
             bad = ~(torch.isfinite(tried) & torch.isfinite(trial))
             worst = int(bad.int().argmax()) if bool(bad.any()) else int(tried.abs().argmax())
             text += (

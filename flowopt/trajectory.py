@@ -110,7 +110,7 @@ class Trajectory:
         data = {name: getattr(self, name)[keep][:, pick] for name in _PER_RECORD}
         return Trajectory(
             **data,
-            attempt=self.attempt[keep],
+            attempt=np.minimum(self.attempt[keep], self.steps[index]),
             status=self.status[pick],
             message=[self.message[index]],
             steps=self.steps[pick],

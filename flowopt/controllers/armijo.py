@@ -44,5 +44,6 @@ class Armijo(Controller):
     def judge(self, step: Step, memory: Memory) -> Verdict:
         before, after = step.before, step.after
         predicted = rows.dot(before.evaluation.grad, after.state["q"] - before.state["q"])
-        good = after.evaluation.value <= before.evaluation.value + self.c * predicted
+        low = after.evaluation.value <= before.evaluation.value + self.c * predicted
+        good = low & rows.finite(after.evaluation)
         return Verdict(torch.where(good, self.grow * step.h, self.shrink * step.h), memory, good)

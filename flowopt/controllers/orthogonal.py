@@ -86,7 +86,7 @@ class OrthogonalGradient(Controller):
         low = (after.value <= memory["bound"]) | (after.value <= before.value)  # a NaN compares false
         good = low & rows.finite(after)
         slope = h * (before.square if self.retrace_formula == "corrected" else before.square.sqrt())
-        rise = torch.where(torch.isfinite(after.value), after.value - before.value, torch.inf)
+        rise = torch.where(rows.finite(after), after.value - before.value, torch.inf)
         shrunk = (0.5 * h * slope / (rise + slope)).clamp(H_MIN, H_MAX)
         return Verdict(torch.where(good, grown, shrunk), self._remember(after.value, memory), good)
 

@@ -62,7 +62,7 @@ class PI(Controller):
     def judge(self, step: Step, memory: Memory) -> Verdict:
         assert step.error is not None
         e = self._scaled(step.error, step.before.state, step.after.state)
-        e = torch.where(torch.isnan(e), torch.inf, e).clamp(min=1e-10)
+        e = torch.where(torch.isnan(e) | ~rows.finite(step.after.evaluation), torch.inf, e).clamp(min=1e-10)
         good = e <= 1
         k = step.order + 1
         steady = rows.power(e, -0.7 / k) * rows.power(memory["previous"], 0.4 / k)

@@ -55,6 +55,7 @@ class BackwardEuler(Integrator):
         origin = _flat(state, moving)
         x = origin  # on a stiff field a first guess by forward Euler would be far off
         todo = torch.ones_like(h, dtype=torch.bool)
+        tolerance = max(self.tolerance, 10 * torch.finfo(x.dtype).eps)  # no finer than the numbers are
         for _ in range(self.max_iterations):
             here = _unflat(x, state, moving)
             measured = measure(here["q"], todo)
@@ -62,7 +63,7 @@ class BackwardEuler(Integrator):
             residual = x - origin - step * _flat(system.rate(here, measured, measure), moving)
             correction = jacobian.solve(step, residual)
             x = torch.where(todo.unsqueeze(-1), x - correction, x)
-            small = (correction.abs() <= self.tolerance * (1 + x.abs())).all(-1)
+            small = (correction.abs() <= tolerance * (1 + x.abs())).all(-1)
             todo = todo & ~small & torch.isfinite(x).all(-1)
             if not bool(todo.any()):
                 break

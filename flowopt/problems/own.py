@@ -24,8 +24,8 @@ def as_problem(given: str | Problem | Callable[[Tensor], Tensor], x0: Any = None
     A named problem that exists for any D gets the D of the start x0, if there is one and no option says otherwise.
     """
     if isinstance(given, str) and ":" not in given:
-        if x0 is not None and "dim" in accepts(given) and not options and np.ndim(x0) in (1, 2):
-            options = {"dim": np.shape(x0)[-1]}
+        if x0 is not None and "dim" in accepts(given) and not options:
+            options = _dim_of(x0)
         return named(given, **options)
     if options:
         raise BadValue(f"options ({', '.join(options)}) go with a name of the library; {given!r} takes none")
@@ -36,6 +36,15 @@ def as_problem(given: str | Problem | Callable[[Tensor], Tensor], x0: Any = None
     if callable(given):
         return Problem(name=getattr(given, "__name__", type(given).__name__), value=given, dim=None)
     raise BadValue(f"a problem is a name, a Problem or a torch function of (..., D), not {given!r}")
+
+
+def _dim_of(x0: Any) -> dict[str, int]:
+    """The option `dim` for starts ``(D,)`` or ``(B, D)``; none for what is neither, which the driver refuses."""
+    try:
+        shape = np.shape(x0)
+    except ValueError:  # rows of different length
+        return {}
+    return {"dim": shape[-1]} if len(shape) in (1, 2) else {}
 
 
 def from_numpy(
@@ -109,8 +118,9 @@ def _imported(name: str) -> Problem:
     sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise BadValue(f"{name}: cannot import {module_name!r} from here: {error}") from error
+    except Exception as error:  # whatever the user's module raises while it is imported
+        reason = f"{type(error).__name__}: {error}"
+        raise BadValue(f"{name}: cannot import {module_name!r} from here: {reason}") from error
     finally:
         sys.path.pop(0)
     found = getattr(module, function_name, None)

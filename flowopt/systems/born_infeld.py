@@ -19,7 +19,7 @@ class BornInfeld(System):
     (De Luca and Silverstein 2022; the method that the ECDSep paper compares with). The speed limit |q'|^2 <= V
     slows the motion down near the minimum. At the start p points along -grad F with |p|^2 = E^2/V - V.
 
-    A row ends 'converged' when V <= 1e-40, 'below F0' when F < v0. Raises BadValue for delta_energy < 0.
+    A row ends when V <= 1e-40: 'converged' at a stationary point, 'below F0' where F reached or passed v0 on its way. Raises BadValue for delta_energy < 0.
     """
 
     v0: Number = 0.0
@@ -64,4 +64,4 @@ class BornInfeld(System):
 
     def outcome(self, state: State, evaluation: Evaluation) -> Tensor | None:
         v = self.potential(evaluation)
-        return ended(v, v)
+        return ended(v, v, evaluation.square)

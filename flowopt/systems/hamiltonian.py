@@ -20,10 +20,14 @@ def along(grad: Tensor, square: Tensor) -> Tensor:
     return grad / torch.where(square > 0, square, 1.0).sqrt().unsqueeze(-1)
 
 
-def ended(v: Tensor, base: Tensor) -> Tensor:
-    """Status codes of an energy-conserving system: V at its floor is convergence, a base below zero is 'below F0'."""
-    done = torch.where(base < 0, Status.BELOW_F0, Status.CONVERGED)
-    return torch.where(v > V_FLOOR, Status.RUNNING, done)
+STATIONARY = 1e-12
+"""``|grad F|^2`` up to which a row that has used up its V has converged, and not merely met F0 on its way."""
+
+
+def ended(v: Tensor, base: Tensor, square: Tensor) -> Tensor:
+    """Status codes of an energy-conserving system whose V is at its floor: at a minimum, or where F reached F0."""
+    minimum = (base >= 0) & (square <= STATIONARY)
+    return torch.where(v > V_FLOOR, Status.RUNNING, torch.where(minimum, Status.CONVERGED, Status.BELOW_F0))
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ class SeparableHamiltonian(System):
     F becomes F + w/2 |q|^2 (eq 15). At the start p = -sqrt(delta_energy) grad F / |grad F|: minus, as in Algorithm 1
     and the authors' code, where section 3.1 prints plus. s = 0 forces delta_energy = 1.
 
-    A row ends 'converged' when V <= 1e-40 (eps2) and 'below F0' when F < F0 leaves V undefined or negative.
+    A row ends when V is no longer above 1e-40 (eps2): 'converged' at a stationary point, 'below F0' where F reached or
+    passed F0 on its way, which leaves V zero, negative or undefined.
     With `tune_F0` (Algorithm 2; eta an odd integer) F0 is lowered by 5 |V| instead and the position stays for that
     step. The authors' code leaves the shift out of the force; here F0 is one number everywhere, as in Algorithm 2.
 
@@ -114,7 +119,7 @@ class SeparableHamiltonian(System):
         base = self.base(state, evaluation)
         if self.tune_F0:  # a V below the floor is tuned away, except where it is 0 and tuning it changes nothing
             return torch.where(base == 0, Status.CONVERGED, Status.RUNNING)
-        return ended(rows.power(base, self.eta), base)
+        return ended(rows.power(base, self.eta), base, evaluation.square)
 
     @property
     def _has_decay(self) -> bool:
