@@ -13,7 +13,7 @@ import typer
 
 import flowopt
 from flowopt.errors import BadValue, FlowoptError, UnknownName
-from flowopt.files import write_json
+from flowopt.files import check_writable, write_json
 from flowopt.papers import METHODS, as_method
 from flowopt.problems.own import as_problem
 from flowopt.problems.problem import Problem
@@ -237,13 +237,9 @@ def _problem(name: str, options: dict[str, Any], dim: int | None, start: Any) ->
 
 def _make_folders(out: Path, json: Path | None) -> None:
     """Before any work is done: a folder that cannot be made, or a file that is a folder, is bad input."""
-    if json is not None and json.is_dir():
-        raise BadValue(f"--json {json} is a folder; give a file")
-    for folder in (out, *([json.parent] if json is not None else [])):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadValue(f"cannot make the folder {folder}: {error.strerror}") from error
+    check_writable(out / "picture.png")
+    if json is not None:
+        check_writable(json)
 
 
 def _plain(name: str) -> str:

@@ -11,15 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from flowopt.errors import BadValue
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     """A binary file that takes the place of `path` when the block ends well; missing folders are made.
 
-    If the block raises, whatever stood at `path` is still there, and nothing else is left behind.
+    If the block raises, whatever stood at `path` is still there, and nothing else is left behind. Raises BadValue
+    where no file can be.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(target)
     # not tempfile: its files are private to the user, and these get the permissions that any new file gets
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -31,6 +34,18 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def check_writable(target: Path) -> None:
+    """Make the folder of a file that is to be written. Raises BadValue where it cannot be there."""
+    if target.is_dir():
+        raise BadValue(f"{target} is a folder; give a file")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadValue(f"cannot make the folder {target.parent}: {error.strerror}") from error
+    if not os.access(target.parent, os.W_OK):
+        raise BadValue(f"the folder {target.parent} is not writable")
 
 
 def write_json(path: str | Path, content: Any) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from flowopt.baselines import as_baseline
 from flowopt.errors import BadValue, UnknownName, check_range
 from flowopt.papers import METHODS
 from flowopt.problems.problem import Problem
+from flowopt.solve import minimize
 
 PROBLEM = "problem"
 """The owner of a setting that is an option of the problem: ``problem.key=value``."""
@@ -68,6 +70,8 @@ def assign(texts: Sequence[str], methods: Sequence[str]) -> Settings:
     found = Settings({}, {name: {} for name in methods})
     for text in texts:
         setting = parse_setting(text)
+        if setting.owner != PROBLEM and setting.key in inspect.signature(minimize).parameters:
+            raise BadValue(f"{setting.key} is not a parameter of a method but an option of the run: see --help")
         if setting.owner == PROBLEM:
             found.problem[setting.key] = setting.value
         elif not methods:

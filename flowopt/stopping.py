@@ -22,7 +22,7 @@ REASONS = {
     Status.TIME_REACHED: "reached t_end",
     Status.STEP_TOO_SMALL: "the step size fell below h_min",
     Status.NONFINITE: "the objective or its gradient was not a finite number at the trial",
-    Status.BELOW_F0: "F reached or fell below F0 (v0 of bbi), where the energy is not defined; lower F0 (ecdsep can tune it: tune_F0)",
+    Status.BELOW_F0: "F reached or fell below F0 (bbi: v0), where there is no energy; lower F0 (ecdsep can: tune_F0)",
     Status.DIVERGED: "diverged: the gradient grew beyond what can be squared",
     Status.SOLVER_FAILED: "the implicit equations of the step were not solved; try a smaller step",
 }

@@ -192,7 +192,7 @@ def test_explore_a_function_of_ones_own(tmp_path):
         (("explore", "rosenbrock", "-m", "gd", "--set", "lr=-1"), r"h = -1 is outside its range \(0, inf\)"),
         (("explore", "rosenbrock", "--set", "problem.dim=1"), "dim = 1 must be a whole number >= 2"),
         (("explore", "rosenbrock", "--steps", "-5"), "max_steps = -5 must be a whole number >= 0"),
-        (("explore", "rosenbrock", "--x0", "1,2,3"), "takes points of 2 coordinates, not 3"),
+        (("explore", "beale", "--x0", "1,2,3"), "takes points of 2 coordinates, not 3"),
         (("explore", "rosenbrock", "--x0", "1,2", "--grid", "3"), "--x0 or --grid, not both"),
         (("explore", "os:nothing"), "has no 'nothing'"),
         (("explore", "rosenbrock", "--out", "file"), "cannot make the folder file"),

@@ -30,6 +30,7 @@ from flowopt.systems.hamiltonian import SeparableHamiltonian
 from flowopt.systems.heavy_ball import HeavyBall
 from flowopt.systems.nesterov_flow import NesterovFlow
 from flowopt.systems.newton_flow import NewtonFlow
+from flowopt.systems.scaled_gradient_flow import ScaledGradientFlow
 from flowopt.transforms.energy_projection import EnergyProjection
 from flowopt.transforms.iterate_averaging import IterateAveraging
 from flowopt.transforms.momentum_rotation import MomentumRotation
@@ -314,3 +315,9 @@ def test_a_run_leaves_torchs_settings_alone() -> None:
     with torch.no_grad():
         minimize("rosenbrock", method="implicit", max_steps=2)
         assert not torch.is_grad_enabled()
+
+
+def test_a_system_that_remembers_steps_refuses_inner_stages() -> None:
+    with pytest.raises(IncompatibleParts, match="scaling='limit'"):
+        Method(ScaledGradientFlow(), RK4(), Fixed(0.1))
+    assert Method(ScaledGradientFlow("limit"), RK4(), Fixed(0.1)).needs_hvp

@@ -431,3 +431,49 @@ def test_a_seed_repeats_a_run_and_another_does_not(named: str) -> None:
 
     assert np.array_equal(run(3), run(3))
     assert not np.array_equal(run(3), run(4))
+
+
+@pytest.mark.parametrize("named", ["ecdsep", "bbi"])
+def test_reaching_f0_on_a_slope_is_no_convergence(named: str) -> None:
+    run = ended(Status.BELOW_F0, "reached or fell below", problem="styblinski_tang", method=named)
+    assert run.grad_norm[0, 0] > 1
+
+
+@pytest.mark.parametrize("named", ["armijo", "elra", "flow"])
+def test_a_gradient_that_is_no_number_shrinks_the_step(named: str) -> None:
+    def root(x: torch.Tensor) -> torch.Tensor:  # finite beyond the edge x[0] = 0, but its gradient is NaN there
+        edge = x[..., 0]
+        return torch.where(edge > 0, edge + edge.sqrt(), edge) + x[..., 1] ** 2
+
+    run = minimize(root, [1.0, 2.0], named, max_steps=60)
+    assert run.rejected[0] > 0
+    assert run.t[-1, 0] > 0
+
+
+def test_backward_euler_is_no_finer_than_its_numbers() -> None:
+    assert minimize("bowl", method="implicit", dtype=torch.float32).converged.all()
+
+
+def test_a_row_taken_out_ends_at_its_own_last_step() -> None:
+    row = minimize("himmelblau", [[-3.0, 3.0], [1.0, 1.0]], "elra", record_every=0).row(0)
+    assert row.attempt.tolist() == [0, row.steps[0]]
+    assert row.running.all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"dtype": torch.int64}, "float32 or torch.float64"),
+        ({"callback": 3}, "callback"),
+        ({"seed": 2**70}, "seed"),
+        ({"x0": [1j, 2.0]}, "real"),
+    ],
+)
+def test_more_bad_arguments_are_named(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadValue, match=words):
+        minimize("rosenbrock", **({"method": "gd"} | arguments))
+
+
+def test_a_numpy_function_is_told_how_to_come_in() -> None:
+    with pytest.raises(BadValue, match="from_numpy"):
+        minimize(lambda x: np.sum(np.asarray(x) ** 2), [1.0, 2.0])

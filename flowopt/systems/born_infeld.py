@@ -19,7 +19,8 @@ class BornInfeld(System):
     (De Luca and Silverstein 2022; the method that the ECDSep paper compares with). The speed limit |q'|^2 <= V
     slows the motion down near the minimum. At the start p points along -grad F with |p|^2 = E^2/V - V.
 
-    A row ends when V <= 1e-40: 'converged' at a stationary point, 'below F0' where F reached or passed v0 on its way. Raises BadValue for delta_energy < 0.
+    A row ends when V <= 1e-40: 'converged' at a stationary point, 'below F0' where F reached or passed v0 on its way.
+    Raises BadValue for delta_energy < 0.
     """
 
     v0: Number = 0.0
