@@ -164,6 +164,8 @@ class Recorder:
         for column, values in zip(self._columns.values(), zip(*self._staged, strict=True), strict=True):
             if len(values) > 1 and isinstance(values[0], Tensor):
                 column.write_many(start, values, self.active)
+            elif len(values) > 1 and isinstance(values[-1], int):
+                column.write_numbers(start, values)
             else:
                 for i, value in enumerate(values):
                     column.write(start + i, value, self.active)
@@ -194,6 +196,11 @@ class _Column:
         place = self._tensor[start : start + len(values)]
         stacked = torch.stack(values)
         place.index_copy_(-1, active, stacked.mT if stacked.ndim == 3 else stacked)
+
+    def write_numbers(self, start: int, values: tuple[int, ...]) -> None:
+        """Records from `start` on, each the same for all rows; rows that have left get their end in the end."""
+        self.reserve(start + len(values))
+        self._tensor[start : start + len(values)] = torch.tensor(values, dtype=self._tensor.dtype).unsqueeze(-1)
 
     def reserve(self, length: int) -> None:
         """Make room for so many records."""

@@ -15,6 +15,11 @@ NARROW = 4
 vectors, many times faster, and torch adds up to four numbers in the same order in either layout."""
 
 
+def every(mask: Tensor) -> bool:
+    """Whether the mask ``(B,)`` holds in all rows; asking the host costs less without a reduction over one row."""
+    return bool(mask) if len(mask) == 1 else bool(mask.all())
+
+
 def lay_out(q: Tensor) -> Tensor:
     """Positions ``(B, D)`` in the layout in which all leaves of a run are kept: see NARROW."""
     return q.mT.contiguous().mT if q.shape[1] <= NARROW else q.contiguous()
@@ -92,7 +97,7 @@ def picker(take: Tensor) -> Pick:
     Where every row takes the new value (the usual case) nothing is copied; under torch.compile, and on an
     accelerator, where asking would wait for the device, the selection is always made row by row.
     """
-    if take.is_cpu and not torch.compiler.is_compiling() and bool(take.all()):
+    if take.is_cpu and not torch.compiler.is_compiling() and every(take):
         return lambda new, old: new
 
     def pick(new: Any, old: Any) -> Any:

@@ -190,7 +190,7 @@ class _Run:
                 go = self.stopping.go_on(self.method, self.carry)
                 if self.attempt >= max_steps:
                     go = torch.zeros_like(go)
-                if not bool(go.all()):
+                if not rows.every(go):
                     self._stop(~go)
                     if not len(self.recorder.active):
                         return
