@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from flowopt.sentences import Sentences
 from flowopt.trajectory import Trajectory
 
 Array = NDArray[Any]
@@ -20,8 +21,8 @@ STAGE, SMALL = 256, 1000
 step itself, and a long list of small tensors is work for Python's garbage collector, which walks over it."""
 
 
-class Messages(Sequence[str]):
-    """Why each row stopped: sentences that are only put together when somebody reads them."""
+class Messages(Sentences):
+    """Why each row stopped, row by row, out of the chunks in which the rows stopped."""
 
     def __init__(self, chunks: list[Sequence[str]], chunk: Array, place: Array) -> None:
         self._chunks, self._chunk, self._place = chunks, chunk, place
@@ -29,23 +30,8 @@ class Messages(Sequence[str]):
     def __len__(self) -> int:
         return len(self._chunk)
 
-    def __repr__(self) -> str:
-        return repr(list(self))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        chunk = self._chunks[int(self._chunk[index])]
-        return chunk[int(self._place[index])]
+    def sentence(self, index: int) -> str:
+        return self._chunks[int(self._chunk[index])][int(self._place[index])]
 
 
 class Recorder:

@@ -107,12 +107,7 @@ def as_starts(problem: Problem, x0: Any, dtype: torch.dtype | None) -> Tensor:
         x0 = problem.start
     if not isinstance(x0, Tensor):
         try:
-            array = np.asarray(x0)
-            if np.iscomplexobj(array):
-                raise BadValue("x0 must be real numbers, not complex ones")
-            x0 = torch.as_tensor(array if array.dtype == np.float32 else array.astype(np.float64))
-        except BadValue:
-            raise
+            x0 = torch.as_tensor(np.array(x0, order="C"))
         except (TypeError, ValueError) as error:
             raise BadValue(f"x0 must be numbers of shape (D,) or (B, D): {error}") from error
     if x0.is_complex():

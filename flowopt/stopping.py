@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import torch
 from torch import Tensor
 
 from flowopt import rows
 from flowopt.kernel import Carry, Method, Report
+from flowopt.sentences import Sentences
 from flowopt.state import Evaluation, Status
 
 SHOWN = 6
@@ -80,11 +80,10 @@ class Stopping:
         return code
 
 
-class Explanations(Sequence[str]):
+class Explanations(Sentences):
     """For rows that stop together a sentence each: why, where, with which step and error, and the coordinate to blame.
 
-    `tried` and `trial` are the last measurement and the position ``(B, D)`` it was made at. The sentences are put
-    together only when they are read: ten thousand rows may stop at once.
+    `tried` and `trial` are the last measurement and the position ``(B, D)`` it was made at.
     """
 
     def __init__(
@@ -97,13 +96,7 @@ class Explanations(Sequence[str]):
     def __len__(self) -> int:
         return len(self._code)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def sentence(self, index: int) -> str:
         status = Status(int(self._code[index]))
         q, measured = self._point.state["q"][index], self._point.evaluation
         tried, trial = self._tried.grad[index], self._trial[index]
