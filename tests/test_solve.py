@@ -464,9 +464,9 @@ def test_a_value_that_is_no_number_shrinks_the_step_under_pi() -> None:
 
 
 def test_parameters_of_float32_rows_are_those_of_the_row_alone() -> None:
-    rates = torch.tensor([1e-3, 2e-3, 5e-4])
+    rates = torch.linspace(5e-4, 1e-3, 20)  # their square roots round differently in float32 and in float64
     start = torch.tensor([-1.2, 1.0])
-    together = minimize("rosenbrock", start.expand(3, 2), "nesterov", lr=rates, max_steps=20)
+    together = minimize("rosenbrock", start.expand(20, 2), "nesterov", lr=rates, max_steps=20)
     for i, rate in enumerate(rates.tolist()):
         alone = minimize("rosenbrock", start, "nesterov", lr=rate, max_steps=20)
         np.testing.assert_array_equal(together.x[:, i], alone.x[:, 0])
