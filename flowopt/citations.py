@@ -152,3 +152,30 @@ BRANIN = """@article{branin1972,
   year    = {1972}
 }
 """
+
+SPS = """@inproceedings{loizou2021,
+  title     = {Stochastic {P}olyak Step-size for {SGD}: An Adaptive Learning Rate for Fast Convergence},
+  author    = {Loizou, Nicolas and Vaswani, Sharan and Laradji, Issam Hadj and Lacoste-Julien, Simon},
+  booktitle = {Proceedings of the 24th International Conference on Artificial Intelligence and Statistics},
+  pages     = {1306--1314},
+  year      = {2021}
+}
+"""
+
+SLS = """@inproceedings{vaswani2019,
+  title     = {Painless Stochastic Gradient: Interpolation, Line-Search, and Convergence Rates},
+  author    = {Vaswani, Sharan and Mishkin, Aaron and Laradji, Issam and Schmidt, Mark and Gidel, Gauthier and Lacoste-Julien, Simon},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume    = {32},
+  year      = {2019}
+}
+"""
+
+STEP_DECAY = """@inproceedings{ge2019,
+  title     = {The Step Decay Schedule: A Near Optimal, Geometrically Decaying Learning Rate Procedure for Least Squares},
+  author    = {Ge, Rong and Kakade, Sham M. and Kidambi, Rahul and Netrapalli, Praneeth},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume    = {32},
+  year      = {2019}
+}
+"""

@@ -94,6 +94,32 @@ class Method:
         """Whether the objective must offer Hessian-vector products."""
         return self.system.needs_hvp or self.integrator.needs_hvp
 
+    @property
+    def needs_value(self) -> bool:
+        """Whether the value of the objective has a part in the motion; else the gradient is enough."""
+        return any(part.needs_value for part in self.parts)
+
+    @property
+    def dense(self) -> bool:
+        """Whether a part does linear algebra on one matrix ``(B, D)``."""
+        return any(part.dense for part in self.parts)
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether a step is judged by the point it came from, or sent back to it."""
+        return self.controller.looks_back or self.controller.rejects
+
+    @property
+    def formula(self) -> str:
+        """What it is made of: ``gradient_flow x forward_euler [lte] + iterate_averaging``."""
+        start = f"{self.system.name} x {self.integrator.name} [{self.controller.name}]"
+        return " + ".join([start, *(transform.name for transform in self.transforms)])
+
+    @property
+    def options(self) -> set[str]:
+        """Names of all parameters of its parts."""
+        return {name for part in self.parts for name in part.parameters}
+
     def select(self, index: Tensor) -> Method:
         """The method for the rows `index` only (parameters given per row are cut down)."""
         return self._each(lambda part: part.select(index))
@@ -128,6 +154,8 @@ class Carry(NamedTuple):
     failed: Tensor | None
     h: Tensor
     """The step that leads to the trial, or, before it is proposed, the step that the controller wants, ``(B,)``."""
+    moved: Callable[[], Tensor] | None
+    """Gives the displacement ``(B, D)`` that leads to the trial, if the driver knows it better than by subtraction."""
     t: Tensor
     """Time of the last accepted point, ``(B,)``."""
     alive: Tensor
@@ -159,7 +187,7 @@ def start(method: Method, q: Tensor, evaluation: Evaluation, seeds: Tensor, meas
     h, memory = method.controller.start(point)
     t = torch.zeros_like(evaluation.value)
     alive = rows.finite(evaluation)
-    return Carry(point, state, None, None, h, t, alive, memory, settled)
+    return Carry(point, state, None, None, h, None, t, alive, memory, settled)
 
 
 def propose(method: Method, carry: Carry, measure: Measure | None = None, t_end: float | None = None) -> Carry:
@@ -169,11 +197,20 @@ def propose(method: Method, carry: Carry, measure: Measure | None = None, t_end:
     trial = move.trial
     for transform in method.transforms:
         trial = transform.perturb(carry.point, trial)
+    h = h if move.h is None else move.h
     return carry._replace(trial=trial, partial=move.error, failed=move.failed, h=h)
 
 
-def judge(method: Method, carry: Carry, evaluation: Evaluation, measure: Measure | None = None) -> tuple[Carry, Report]:
-    """Judge the pending trial by its evaluation: commit it or roll back, and choose the next step size."""
+def judge(
+    method: Method, carry: Carry, evaluation: Evaluation, measure: Measure | None = None, hold: bool = False
+) -> tuple[Carry, Report]:
+    """Judge the pending trial by its evaluation: commit it or roll back, and choose the next step size.
+
+    A row whose evaluation is not finite ends, unless the controller can send it back. With `hold` no row ends, and
+    nothing goes back to where it was without the controller: the driver keeps, of rows that are not `taken`, the carry
+    it has, and measures the same trial again. A network does so, whose next batch may be a better one; it then needs
+    no carry.point, if the method does not look back.
+    """
     system, integrator, controller = method.system, method.integrator, method.controller
     h = carry.h
 
@@ -181,12 +218,13 @@ def judge(method: Method, carry: Carry, evaluation: Evaluation, measure: Measure
     state = integrator.complete(system, carry.trial, evaluation, h)
     state = system.observe(state, evaluation, h, measure)
     rate = system.rate(state, evaluation, measure) if integrator.uses_rate else None
-    error = integrator.error(carry.partial, carry.point.rate, rate, h)
+    known = carry.point.rate is not None
+    error = integrator.error(carry.partial, carry.point.rate, rate, h) if known else None
     error_max = None if error is None else rows.max_norm(error)
     arrived = Point(state, evaluation, rate)
 
     # accept or reject
-    step = Step(carry.point, arrived, h, error, error_max, integrator.error_order or integrator.order)
+    step = Step(carry.point, arrived, h, error, error_max, integrator.error_order or integrator.order, carry.moved)
     verdict = controller.judge(step, carry.memory)
     ok = rows.finite(evaluation)
     if carry.failed is not None:
@@ -194,11 +232,12 @@ def judge(method: Method, carry: Carry, evaluation: Evaluation, measure: Measure
     take = carry.alive & ok
     if verdict.accept is not None:
         take = take & verdict.accept
-    alive = carry.alive if controller.rejects else take
+    goes_back = controller.rejects or not hold
+    alive = carry.alive if controller.rejects or hold else take
     energy = system.energy(state, evaluation)
 
     # commit, or roll back bit for bit
-    pick = rows.picker(take)
+    pick = rows.picker(take) if goes_back else lambda new, old: new
     state, settled = _settle(method, state, evaluation, carry.settled)
     if rate is not None and method.transforms:
         rate = system.rate(state, evaluation, measure)
@@ -207,7 +246,7 @@ def judge(method: Method, carry: Carry, evaluation: Evaluation, measure: Measure
     t = pick(carry.t + h, carry.t)
     settled = pick(settled, carry.settled)
 
-    carry = Carry(point, point.state, None, None, verdict.h, t, alive, memory, settled)
+    carry = Carry(point, point.state, None, None, verdict.h, None, t, alive, memory, settled)
     return carry, Report(take, h, error_max, energy)
 
 

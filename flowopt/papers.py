@@ -14,6 +14,7 @@ from flowopt import citations
 from flowopt.controllers.armijo import Armijo
 from flowopt.controllers.barzilai_borwein import BarzilaiBorwein
 from flowopt.controllers.fixed import Fixed
+from flowopt.controllers.growing import Growing
 from flowopt.controllers.hypergradient import Hypergradient
 from flowopt.controllers.lte import LTE
 from flowopt.controllers.newton_step import NewtonStep
@@ -21,7 +22,10 @@ from flowopt.controllers.orthogonal import OrthogonalGradient
 from flowopt.controllers.pi import PI
 from flowopt.controllers.polyak import Polyak
 from flowopt.controllers.stability_limited_lte import StabilityLimitedLTE
-from flowopt.errors import BadValue, UnknownName, check_positive, check_range
+from flowopt.controllers.step_decay import StepDecay
+from flowopt.controllers.stochastic_polyak import StochasticPolyak
+from flowopt.errors import BadValue, UnknownName, check_count, check_positive, check_range
+from flowopt.integrators.backtracking_euler import BacktrackingEuler
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.implicit import BackwardEuler
 from flowopt.integrators.lookahead import Lookahead
@@ -33,7 +37,6 @@ from flowopt.state import Number
 from flowopt.systems.born_infeld import BornInfeld
 from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.systems.hamiltonian import SeparableHamiltonian
-from flowopt.systems.heavy_ball import HeavyBall
 from flowopt.systems.momentum import Momentum
 from flowopt.systems.nesterov_flow import NesterovFlow
 from flowopt.systems.newton_flow import NewtonFlow
@@ -132,12 +135,12 @@ def gd(lr: Number = 1e-3) -> Method:
 
 @named("heavy ball (Polyak), ECDSep eq 13", citations.POLYAK_1964)
 def gdm(lr: Number = 1e-3, beta: Number = 0.9) -> Method:
-    """Gradient descent with momentum: the heavy ball by symplectic Euler, which is torch.optim.SGD(lr, momentum=beta).
+    """Gradient descent with momentum by symplectic Euler, which is torch.optim.SGD(lr, momentum=beta).
 
     p <- beta p - grad f, q <- q + lr p.
     """
     check_range("gdm", "beta", beta, 0.0, 1.0)
-    return Method(HeavyBall(mass=lr, friction=1 - beta), SymplecticEuler(), Fixed(lr))
+    return Method(Momentum(beta), SymplecticEuler(), Fixed(lr))
 
 
 @named("Nesterov; Su, Boyd, Candes", citations.NESTEROV)
@@ -357,6 +360,60 @@ def polyak(f_star: Number = 0.0, scale: Number = 1.0, h_max: Number = float("inf
     return Method(GradientFlow(), ForwardEuler(), Polyak(f_star, scale, h_max))
 
 
+@named("step decay", citations.STEP_DECAY)
+def step_decay(lr: Number = 1e-3, factor: Number = 0.1, every: int = 1000) -> Method:
+    """Gradient descent whose learning rate falls by a factor every so many steps, which is SGD with StepLR in torch."""
+    return Method(GradientFlow(), ForwardEuler(), StepDecay(lr, factor, every))
+
+
+@named(
+    "stochastic Polyak step (SPS)",
+    citations.SPS,
+    "SPS_max with the smoothing of the experiments; c = 0.5 as in the theory and in the authors' code by default (0.2 "
+    "where they train deep networks), without the 1e-8 that the code adds to c |grad f|^2",
+)
+def sps(
+    f_star: Number = 0.0,
+    c: Number = 0.5,
+    growth: Number = 2.0,
+    batches_per_epoch: int = 1,
+    h0: Number = 1.0,
+    h_max: Number = float("inf"),
+) -> Method:
+    """SPS: gradient descent with Polyak's step on each batch, which may grow by the factor `growth` in an epoch.
+
+    On a function every step sees all there is: batches_per_epoch = 1. On a network give the length of the data loader;
+    with 1 there is hardly any smoothing.
+    """
+    check_positive("sps", c=c)
+    growth = _per_batch("sps", growth, batches_per_epoch)
+    return Method(GradientFlow(), ForwardEuler(), StochasticPolyak(f_star, 1 / c, h_max, growth, h0))
+
+
+@named(
+    "stochastic line search (SLS)",
+    citations.SLS,
+    "SGD + Armijo as in the experiments: every search starts at growth^(b/n) times the last step; after `tries` steps "
+    "that will not do, the next smaller one is made (the authors' code: one of 1e-6)",
+)
+def sls(
+    h0: Number = 1.0,
+    c: Number = 0.1,
+    shrink: Number = 0.9,
+    tries: int = 100,
+    growth: Number = 2.0,
+    batches_per_epoch: int = 1,
+    h_max: Number = 10.0,
+) -> Method:
+    """SLS: gradient descent with an Armijo search on each batch, from a step that may grow by `growth` in an epoch.
+
+    On a function every step sees all there is: batches_per_epoch = 1. On a network give the length of the data loader;
+    with 1 every batch starts at twice the last step, which costs about seven calls of the closure more.
+    """
+    growth = _per_batch("sls", growth, batches_per_epoch)
+    return Method(GradientFlow(), BacktrackingEuler(c, shrink, tries), Growing(h0, growth, h_max))
+
+
 @named("Barzilai, Borwein", citations.BARZILAI_BORWEIN)
 def bb(variant: Literal[1, 2] = 1, h0: Number = 1e-3, grow: Number = 10.0) -> Method:
     """Gradient descent with the Barzilai-Borwein step size."""
@@ -383,3 +440,10 @@ def newton(dt: Number = 1.0, damping: Number = 0.0) -> Method:
 
 def _nonzero(value: Number) -> bool:
     return not isinstance(value, float | int) or value != 0
+
+
+def _per_batch(name: str, growth: Number, batches_per_epoch: int) -> Number:
+    """The factor by which a step may grow from batch to batch, given the one for an epoch."""
+    check_range(name, "growth", growth, 1.0, infinite=True)
+    check_count(name, "batches_per_epoch", batches_per_epoch, 1)
+    return growth ** (1 / batches_per_epoch)

@@ -72,6 +72,16 @@ class Part:
         return (inspect.getdoc(cls) or "").split("\n", 1)[0]
 
     @property
+    def dense(self) -> bool:
+        """Whether it does linear algebra on one matrix ``(B, D)``, which the many tensors of a network are not."""
+        return False
+
+    @property
+    def needs_value(self) -> bool:
+        """Whether it works with the value of the objective, and not with the gradient alone."""
+        return False
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """Names and values of the parameters."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -152,6 +162,13 @@ class Integrator(Part):
         """Propose a step of size h ``(B,)`` from a point."""
         raise NotImplementedError
 
+    def displacement(self, system: System, before: Point, trial: State, h: Tensor) -> Tensor | None:
+        """The move of the position ``(B, D)`` that led to the trial, from everything but the two positions.
+
+        A network that has it need not keep the old position. None: the scheme's move cannot be had again so.
+        """
+        return None
+
     def complete(self, system: System, trial: State, evaluation: Evaluation, h: Tensor) -> State:
         """Finish the trial once it has been measured (the second half kick of Stoermer-Verlet)."""
         return trial
@@ -172,6 +189,11 @@ class Controller(Part):
         """Whether it may send a row back; a rule that never does costs nothing for it."""
         return False
 
+    @property
+    def looks_back(self) -> bool:
+        """Whether `judge` looks at the point before the step; for one that does not, a network need not keep it."""
+        return True
+
     def start(self, point: Point) -> tuple[Tensor, Memory]:
         """The first step size ``(B,)`` and the initial memory."""
         raise NotImplementedError
@@ -184,6 +206,11 @@ class Controller(Part):
 @dataclass(frozen=True)
 class Transform(Part):
     """Something done beside the motion: to a trial (decay), or to an accepted state (projection, rotation, average)."""
+
+    @property
+    def perturbs(self) -> bool:
+        """Whether it changes trials, so that they are not where the integrator put them."""
+        return type(self).perturb is not Transform.perturb
 
     def start(self, state: State, evaluation: Evaluation, seeds: Tensor) -> Memory:
         """The initial memory; seeds ``(B,)`` int64 belong to the rows."""
@@ -201,7 +228,7 @@ class Transform(Part):
 def full(like: Tensor, value: Number) -> Tensor:
     """A parameter as one number per row, ``(B,)``, in the dtype of the rows `like` (a leaf or a ``(B,)`` tensor)."""
     if isinstance(value, Tensor):
-        return value.to(like).expand(like.shape[0])
+        return value.to(dtype=like.dtype, device=like.device).expand(like.shape[0])
     return like.new_full((like.shape[0],), value)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from flowopt.blocks import Blocks
 from flowopt.state import Evaluation, Number, Rate, State
 
 NARROW = 4
@@ -32,7 +33,7 @@ def column(scalar: Tensor | float) -> Tensor | float:
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """Inner product of each row, ``(B,)``."""
-    return (a * b).sum(-1)
+    return a.dot(b) if isinstance(a, Blocks) else (a * b).sum(-1)
 
 
 def norm(a: Tensor) -> Tensor:
@@ -46,15 +47,21 @@ def max_norm(leaves: Rate) -> Tensor:
     return norms[0] if len(norms) == 1 else torch.stack(norms).amax(0)
 
 
+def steps(h: Tensor, leaf: Tensor) -> Tensor:
+    """The steps ``(B, 1)`` that a leaf makes in a step h ``(B,)``; blocks that have a pace make steps of their own."""
+    if isinstance(leaf, Blocks) and leaf.pace is not None:
+        return leaf.paced(h.unsqueeze(-1))
+    return h.unsqueeze(-1)
+
+
 def advance(state: State, rate: Rate, h: Tensor | float) -> State:
     """``state + h * rate`` on the leaves that the rate moves; the others stay.
 
     `addcmul` rounds exactly as `torch.add(..., alpha=h)`, so Euler steps equal torch.optim.SGD bit for bit.
     """
-    step = column(h)
-    if not isinstance(step, Tensor):
-        return state | {name: torch.add(state[name], slope, alpha=step) for name, slope in rate.items()}
-    return state | {name: torch.addcmul(state[name], slope, step) for name, slope in rate.items()}
+    if not isinstance(h, Tensor):
+        return state | {name: torch.add(state[name], slope, alpha=h) for name, slope in rate.items()}
+    return state | {name: torch.addcmul(state[name], slope, steps(h, state[name])) for name, slope in rate.items()}
 
 
 def power(base: Tensor, exponent: Number) -> Tensor:
@@ -101,7 +108,7 @@ def picker(take: Tensor) -> Pick:
         return lambda new, old: new
 
     def pick(new: Any, old: Any) -> Any:
-        if isinstance(new, Tensor):
+        if isinstance(new, Tensor | Blocks):
             return new if new is old else torch.where(take.unsqueeze(-1) if new.ndim == 2 else take, new, old)
         if isinstance(new, dict):
             return {name: pick(leaf, old[name]) for name, leaf in new.items()}
@@ -115,11 +122,28 @@ def picker(take: Tensor) -> Pick:
 
 def select(record: Any, index: Tensor) -> Any:
     """The rows `index` of any record of tensors (None and plain values pass through)."""
-    if isinstance(record, Tensor):
-        return record[index] if record.ndim < 2 or record.shape[1] > NARROW else record.mT[..., index].mT
+
+    def cut(path: str, leaf: Any) -> Any:
+        if isinstance(leaf, Blocks):
+            return leaf.rows(index)
+        if not isinstance(leaf, Tensor):
+            return leaf
+        return leaf[index] if leaf.ndim < 2 or leaf.shape[1] > NARROW else leaf.mT[..., index].mT
+
+    return mapped(record, cut)
+
+
+def at_pace(record: Any, pace: Sequence[Tensor]) -> Any:
+    """The record with all its Blocks at another pace, one number a block."""
+    return mapped(record, lambda path, leaf: Blocks(leaf.parts, pace) if isinstance(leaf, Blocks) else leaf)
+
+
+def mapped(record: Any, change: Callable[[str, Any], Any], path: str = "") -> Any:
+    """A record like this one with ``change(path, leaf)`` for every leaf; paths read ``point.state.q``. None stays."""
     if isinstance(record, dict):
-        return {name: select(leaf, index) for name, leaf in record.items()}
+        return {name: mapped(leaf, change, f"{path}.{name}") for name, leaf in record.items()}
     if isinstance(record, tuple):
-        leaves = [select(leaf, index) for leaf in record]
+        names = record._fields if hasattr(record, "_fields") else map(str, range(len(record)))
+        leaves = [mapped(leaf, change, f"{path}.{name}") for name, leaf in zip(names, record, strict=True)]
         return type(record)(*leaves) if hasattr(record, "_fields") else tuple(leaves)
-    return record
+    return None if record is None else change(path.removeprefix("."), record)

@@ -6,6 +6,7 @@ A row is one run: a starting point, a network, a member of an ensemble. Rows nev
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
@@ -68,6 +69,8 @@ class Move(NamedTuple):
     """Embedded error estimate of the trial, or the part of it that is known before the trial is measured."""
     failed: Tensor | None = None
     """``(B,)`` bool: rows whose implicit equations were not solved."""
+    h: Tensor | None = None
+    """The step that was made, ``(B,)``, where the scheme shortened it."""
 
 
 class Step(NamedTuple):
@@ -83,6 +86,15 @@ class Step(NamedTuple):
     """Its maximum norm over all coordinates, ``(B,)``."""
     order: int
     """Order of the error estimate: it shrinks as ``h ** (order + 1)``."""
+    displacement: Callable[[], Tensor] | None = None
+    """Gives the move of the position, ``(B, D)``, where it is known better than by subtraction."""
+
+    @property
+    def moved(self) -> Tensor:
+        """How far the position moved, ``(B, D)``."""
+        if self.displacement is not None:
+            return self.displacement()
+        return self.after.state["q"] - self.before.state["q"]
 
 
 class Verdict(NamedTuple):

@@ -8,11 +8,12 @@ from catalogue import NAMES, Measured, leaves, same
 from torch import Tensor
 
 from flowopt import method, problem
+from flowopt.integrators.backtracking_euler import BacktrackingEuler
 from flowopt.integrators.implicit import BackwardEuler
 from flowopt.kernel import propose, start, tell
 
-STRAIGHT = [name for name in NAMES if not isinstance(method(name).integrator, BackwardEuler)]
-"""Newton's loop in backward Euler asks whether rows are done, so it has as many branches as iterations."""
+STRAIGHT = [name for name in NAMES if not isinstance(method(name).integrator, BackwardEuler | BacktrackingEuler)]
+"""Newton's loop in backward Euler and a line search ask whether rows are done, so they branch as often as they look."""
 
 
 def rosenbrock_hessian(q: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from flowopt import BadValue, Method, Problem, Status, minimize, problem
 from flowopt.controllers.armijo import Armijo
 from flowopt.controllers.barzilai_borwein import BarzilaiBorwein
 from flowopt.controllers.fixed import Fixed
+from flowopt.controllers.growing import Growing
 from flowopt.controllers.hypergradient import Hypergradient
 from flowopt.controllers.lte import LTE
 from flowopt.controllers.newton_step import NewtonStep
@@ -22,6 +23,9 @@ from flowopt.controllers.orthogonal import H_MAX, H_MIN, OrthogonalGradient
 from flowopt.controllers.pi import PI
 from flowopt.controllers.polyak import Polyak
 from flowopt.controllers.stability_limited_lte import StabilityLimitedLTE
+from flowopt.controllers.step_decay import StepDecay
+from flowopt.controllers.stochastic_polyak import StochasticPolyak
+from flowopt.integrators.backtracking_euler import BacktrackingEuler
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.runge_kutta import Heun
 from flowopt.integrators.symplectic import SymplecticEuler
@@ -211,6 +215,12 @@ def test_first_steps() -> None:
         (Polyak(f_star=1.0), 0.3),
         (Polyak(f_star=1.0, scale=0.5), 0.15),
         (Polyak(f_star=1.0, h_max=0.1), 0.1),
+        (StepDecay(0.7), 0.7),
+        (Growing(0.7), 0.7),
+        (Growing(0.7, h_max=0.2), 0.2),
+        (StochasticPolyak(f_star=1.0), 0.3),
+        (StochasticPolyak(f_star=1.0, growth=3.0, h0=0.05), 0.15),
+        (StochasticPolyak(f_star=1.0, h_max=0.1), 0.1),
     ):
         assert float(rule.start(at)[0]) == pytest.approx(h, rel=1e-15), rule
 
@@ -243,6 +253,46 @@ def test_polyak_by_hand() -> None:
     assert next_h(Polyak(f_star=0.6)) == [0.0]
     run = minimize("booth", [0.0, 0.0], "polyak", f_star=100.0)
     assert run.status.tolist() == [Status.STEP_TOO_SMALL]
+
+
+def test_polyak_where_there_is_no_slope() -> None:
+    """A batch that teaches nothing moves nothing, far from f_star too, where the formula says 0 times infinity."""
+    flat = euler_step(G0, row(0.0, 0.0), 0.1)
+    assert next_h(Polyak()) == [0.1]
+    assert next_h(Polyak(), flat) == [0.0]
+    assert next_h(Polyak(f_star=0.5), flat) == [0.0]
+    assert next_h(StochasticPolyak(), flat) == [0.0]
+
+
+def test_stochastic_polyak_goes_on_after_a_batch_without_loss() -> None:
+    """Such a batch moves nothing, and the step after it grows from the last one that moved something."""
+    control = StochasticPolyak(f_star=0.25, scale=2.0, growth=1.5, h0=0.01, h_max=0.04)
+    _, memory = control.start(PLAIN.before)  # 0.015
+    found = []
+    for f1 in (0.5, 0.2, 0.25, 0.5, 0.5, 0.2501):
+        verdict = control.judge(euler_step(G0, G1, 0.1, f1=f1), memory)
+        memory = verdict.memory
+        found.append(float(verdict.h))
+    assert found == pytest.approx([0.0225, 0, 0, 0.03375, 0.04, 2 * 1e-4 / 5], rel=1e-12)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_step_decay_by_hand(every: int) -> None:
+    control = StepDecay(0.8, factor=0.5, every=every)
+    h, memory = control.start(PLAIN.before)
+    found = []
+    for _ in range(8):
+        found.append(float(h))
+        h, memory, accept = control.judge(euler_step(G0, G1, float(h)), memory)
+        assert accept is None
+    assert found == [0.8 * 0.5 ** (k // every) for k in range(8)]
+
+
+def test_growing_by_hand() -> None:
+    assert next_h(Growing(growth=3.0)) == pytest.approx([0.3], rel=1e-15)
+    assert next_h(Growing(growth=3.0, h_max=0.25)) == [0.25]
+    assert next_h(Growing(growth=1.0)) == [0.1]
+    assert next_h(Growing(growth=math.inf, h_max=7.0)) == [7.0]
 
 
 @given(
@@ -478,7 +528,10 @@ def test_which_controllers_go_with_which_schemes() -> None:
     for kind in CONTROLLERS:
         assert fits(GradientFlow(), ForwardEuler(), build(kind)), kind.name
     over_momentum = {kind.name for kind in CONTROLLERS if fits(HeavyBall(), SymplecticEuler(), build(kind))}
-    assert over_momentum == {"fixed", "hypergradient", "newton_step"}
+    for kind in CONTROLLERS:
+        assert fits(GradientFlow(), BacktrackingEuler(), build(kind)), kind.name
+    assert not fits(HeavyBall(), BacktrackingEuler(), Fixed(0.1)), "there is no descent to search for"
+    assert over_momentum == {"fixed", "growing", "hypergradient", "newton_step", "step_decay"}
 
 
 # --- symmetries ---
@@ -521,6 +574,8 @@ RUNS: dict[str, tuple[dict[str, float], dict[str, float], dict[str, float]]] = {
     "hypergradient": ({"lr": 0.01, "beta": 0.1}, {"lr": 2}, {"lr": -1}),
     "armijo": ({"h0": 1.0}, {"h0": 2}, {"h0": -1}),
     "polyak": ({"f_star": 0.5}, {}, {"f_star": 1}),
+    "sps": ({"f_star": 0.5, "h0": 0.01}, {"h0": 2}, {"f_star": 1, "h0": -1}),
+    "sls": ({"h0": 1.0, "h_max": 2.0}, {"h0": 2, "h_max": 2}, {"h0": -1, "h_max": -1}),
     "bb": ({"h0": 0.01}, {"h0": 2}, {"h0": -1}),
     "newton": ({"dt": 0.5}, {}, {}),
     "ecco_stable": ({"eta": 0.1, "h_max": 1.0}, {"eta": 1, "h_max": 2}, {"h_max": -1}),

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from flowopt import Method, Problem, Status, minimize, problem
 from flowopt.controllers.fixed import Fixed
+from flowopt.controllers.growing import Growing
 from flowopt.controllers.pi import PI
 from flowopt.integrators import implicit
+from flowopt.integrators.backtracking_euler import BacktrackingEuler
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.implicit import BackwardEuler
 from flowopt.integrators.krylov import gmres
@@ -479,3 +481,70 @@ def test_gmres_solves_each_row() -> None:
 def test_lookahead_is_refused_where_there_is_no_friction() -> None:
     assert not fits(GradientFlow(), Lookahead(), Fixed(0.1))
     assert not fits(HAMILTONIAN, Lookahead(), Fixed(0.1))
+
+
+# --- the line search ---
+
+SEARCH = {"c": 0.3, "shrink": 0.6}
+
+
+def searching(growth: float = 1.5, h_max: float = 0.5, **options: Any) -> Method:
+    return Method(GradientFlow(), BacktrackingEuler(**(SEARCH | options)), Growing(h_max, growth, h_max))
+
+
+def test_a_line_search_makes_the_first_step_that_will_do() -> None:
+    """Armijo's condition holds for every step that was made, and fails for every longer one that was tried."""
+    given = problem("rosenbrock")
+    starts = np.random.default_rng(3).uniform(-2, 2, (40, 2))
+    run = minimize(given, starts, searching(), max_steps=30, gtol=0.0)
+    f, h, grad = run.f, run.h, given.value_and_gradient(torch.from_numpy(run.x))[1].numpy()
+    slope = SEARCH["c"] * (grad**2).sum(-1)
+    tried = np.zeros(len(starts))
+    for k in range(30):
+        assert np.all(f[k + 1] <= f[k] - h[k + 1] * slope[k])
+        trial = np.minimum(1.5 * h[k], 0.5) if k else np.full(len(starts), 0.5)
+        while (longer := trial > 1.0001 * h[k + 1]).any():
+            tried += longer
+            far = given.value(torch.from_numpy(run.x[k] - trial[:, None] * grad[k])).numpy()
+            assert np.all((far > f[k] - trial * slope[k])[longer])
+            trial = np.where(longer, SEARCH["shrink"] * trial, trial)
+        assert trial == pytest.approx(h[k + 1], rel=1e-13)
+    assert tried.min() > 25, "there was something to search for"
+    assert run.evaluations["gradient"].tolist() == (1 + 2 * 30 + tried).tolist(), "rows that are done pay nothing"
+    assert run.t[-1] == pytest.approx(h[1:].sum(0), rel=1e-13)
+    assert run.error[5] == pytest.approx(0.5 * h[5] * np.abs(grad[5] - grad[4]).max(-1), rel=1e-12)
+
+
+def uphill(q: Tensor) -> tuple[Tensor, Tensor]:
+    """|q|^2 / 2 with a gradient of the wrong sign."""
+    return 0.5 * q.square().sum(-1), -q
+
+
+def test_a_line_search_without_a_step_that_will_do_makes_a_small_one() -> None:
+    lying = Problem("uphill", lambda q: uphill(q)[0], 1, value_and_gradient=uphill)
+    run = minimize(lying, [1.0], searching(growth=1.0, shrink=0.1, tries=5), max_steps=2)
+    assert run.h[1:, 0] == pytest.approx([0.5e-5, 0.5e-10], rel=1e-12)
+    assert run.x[1, 0, 0] == pytest.approx(1 + 0.5e-5, rel=1e-15)
+    assert run.evaluations["gradient"].tolist() == [1 + 6 * 2]
+
+
+def test_a_line_search_steps_back_from_where_f_is_no_number() -> None:
+    def cliff(q: Tensor) -> Tensor:
+        return torch.where(q[..., 0] < 0.5, torch.nan, q.square().sum(-1))
+
+    run = minimize(cliff, [1.0, 0.0], searching(shrink=0.5), max_steps=1)
+    assert run.h[1].tolist() == [0.25]
+    assert run.final_x[0].tolist() == [0.5, 0.0]
+
+
+def test_a_line_search_asks_along_the_whole_move() -> None:
+    """Over a system whose field is not -grad f the fall that is asked for is that along the move."""
+    system = ScaledGradientFlow("curvature")
+    given = problem("rosenbrock")
+    method = Method(system, BacktrackingEuler(**SEARCH), Growing(0.5, 1.5, 0.5))
+    run = minimize(given, [-1.2, 1.0], method, max_steps=20, gtol=0.0)
+    grad = given.value_and_gradient(torch.from_numpy(run.x[:, 0]))[1].numpy()
+    moved = np.diff(run.x[:, 0], axis=0)
+    fall = (grad[:-1] * moved).sum(-1)
+    assert np.all(np.diff(run.f[:, 0]) <= SEARCH["c"] * fall)
+    assert (np.abs(fall) > 1.5 * run.h[1:, 0] * (grad[:-1] ** 2).sum(-1)).any(), "the scaling had a say"

@@ -17,6 +17,7 @@ import test_transforms as transforms
 from flowopt import kernel, noise
 from flowopt.controllers.armijo import Armijo
 from flowopt.controllers.barzilai_borwein import BarzilaiBorwein
+from flowopt.controllers.growing import Growing
 from flowopt.controllers.hypergradient import Hypergradient
 from flowopt.controllers.lte import LTE
 from flowopt.controllers.newton_step import NewtonStep
@@ -24,7 +25,10 @@ from flowopt.controllers.orthogonal import OrthogonalGradient
 from flowopt.controllers.pi import PI
 from flowopt.controllers.polyak import Polyak
 from flowopt.controllers.stability_limited_lte import StabilityLimitedLTE
+from flowopt.controllers.step_decay import StepDecay
+from flowopt.controllers.stochastic_polyak import StochasticPolyak
 from flowopt.integrators import implicit
+from flowopt.integrators.backtracking_euler import BacktrackingEuler
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.implicit import BackwardEuler
 from flowopt.integrators.lookahead import Lookahead
@@ -122,7 +126,46 @@ FORMULAS: list[tuple[Any, str, str, str, Test]] = [
         controllers.test_armijo_accepts_if_and_only_if_f_fell_enough,
     ),
     (Polyak, "_step", "measured.square", "measured.square.sqrt()", controllers.test_polyak_by_hand),
+    (Polyak, "_step", "square > 0", "square >= 0", controllers.test_polyak_where_there_is_no_slope),
+    (StepDecay, "judge", "count == self.every", "count > self.every", partial(controllers.test_step_decay_by_hand, 3)),
+    (Growing, "judge", "self.growth * step.h", "step.h", controllers.test_growing_by_hand),
+    (
+        StochasticPolyak,
+        "_smoothed",
+        "self.growth * last",
+        "last",
+        partial(oracles.test_sps, "zakharov", 1.2, 1, 1e-2),
+    ),
+    (
+        StochasticPolyak,
+        "_smoothed",
+        "torch.where(h > 0, h, last)",
+        "h",
+        controllers.test_stochastic_polyak_goes_on_after_a_batch_without_loss,
+    ),
     # integrators
+    (BacktrackingEuler, "move", "h * slope", "slope", integrators.test_a_line_search_makes_the_first_step_that_will_do),
+    (
+        BacktrackingEuler,
+        "move",
+        "self.c * rows.dot(point.evaluation.grad, unit)",
+        "-self.c * point.evaluation.square",
+        integrators.test_a_line_search_asks_along_the_whole_move,
+    ),
+    (
+        BacktrackingEuler,
+        "move",
+        'measure(trial["q"], todo)',
+        'measure(trial["q"])',
+        integrators.test_a_line_search_makes_the_first_step_that_will_do,
+    ),
+    (
+        kernel,
+        "propose",
+        "h if move.h is None else move.h",
+        "h",
+        integrators.test_a_line_search_makes_the_first_step_that_will_do,
+    ),
     (
         StoermerVerlet,
         "move",

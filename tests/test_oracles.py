@@ -65,14 +65,16 @@ def follow(reference: Reference, name: str, chosen: Any, steps: int = 120, seed:
 # --- torch.optim ---
 
 
-def by_torch(name: str, steps: int, **options: Any) -> Vector:
+def by_torch(name: str, steps: int, decay: dict[str, Any] | None = None, **options: Any) -> Vector:
     f = function(name)
     x = torch.nn.Parameter(torch.tensor([STARTS[name]], dtype=torch.float64))
     optimizer = torch.optim.SGD([x], **options)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, **(decay or {"step_size": steps + 1}))
     path = [x.detach()[0].numpy().copy()]
     for _ in range(steps):
         x.grad = torch.from_numpy(f(path[-1])[1][None])
         optimizer.step()
+        scheduler.step()
         path.append(x.detach()[0].numpy().copy())
     return np.array(path)
 
@@ -84,6 +86,13 @@ def ours(name: str, chosen: Any, steps: int, **parameters: Any) -> Trajectory:
 @on_both
 def test_gradient_descent_is_torch_sgd_bit_for_bit(name: str) -> None:
     assert np.array_equal(ours(name, "gd", 200, lr=1e-3).x[:, 0], by_torch(name, 200, lr=1e-3))
+
+
+@on_both
+@pytest.mark.parametrize(("factor", "every"), [(0.3, 7), (0.9, 1)])
+def test_step_decay_is_torch_sgd_with_step_lr_bit_for_bit(name: str, factor: float, every: int) -> None:
+    expected = by_torch(name, 200, {"step_size": every, "gamma": factor}, lr=1e-3)
+    assert np.array_equal(ours(name, "step_decay", 200, lr=1e-3, factor=factor, every=every).x[:, 0], expected)
 
 
 @on_both
@@ -163,6 +172,48 @@ def polyak(f: Function, x: Vector, f_star: float, scale: float, h_max: float) ->
 def test_polyak(name: str) -> None:
     reference = polyak(function(name), np.array(STARTS[name]), -0.1, 0.3, 0.01)
     follow(reference, name, method("polyak", f_star=-0.1, scale=0.3, h_max=0.01))
+
+
+def sps(f: Function, x: Vector, f_star: float, c: float, growth: float, last: float, h_max: float) -> Reference:
+    """SPS_max of Loizou et al. 2021, smoothed."""
+    while True:
+        value, g = f(x)
+        h = min((value - f_star) / (c * (g @ g)), growth * last, h_max)
+        told = yield {"x": x - h * g, "h": h}
+        x, last = told["x"], told["h"]
+
+
+@on_both
+@pytest.mark.parametrize(("growth", "batches", "h_max"), [(1.2, 1, 1e-2), (4.0, 10, 1.0), (math.inf, 1, 1e-2)])
+def test_sps(name: str, growth: float, batches: int, h_max: float) -> None:
+    reference = sps(function(name), np.array(STARTS[name]), -0.1, 0.7, growth ** (1 / batches), 1e-4, h_max)
+    options = {"growth": growth, "batches_per_epoch": batches, "h_max": h_max}
+    follow(reference, name, method("sps", f_star=-0.1, c=0.7, h0=1e-4, **options))
+
+
+def sls(f: Function, x: Vector, h: float, c: float, shrink: float, tries: int, growth: float, top: float) -> Reference:
+    """SGD + Armijo of Vaswani et al. 2019: the step is searched for, and then made."""
+    while True:
+        value, g = f(x)
+        for _ in range(tries):
+            if f(x - h * g)[0] <= value - c * h * (g @ g):
+                break
+            h *= shrink
+        told = yield {"x": x - h * g, "h": h}
+        x, h = told["x"], min(growth * told["h"], top)
+
+
+@on_both
+@pytest.mark.parametrize(
+    ("tries", "growth", "batches", "h_max"),
+    [(100, 1.3, 1, 0.5), (100, 8.0, 10, 0.5), (2, 1.0, 1, 0.5), (100, math.inf, 1, 0.01)],
+)
+def test_sls(name: str, tries: int, growth: float, batches: int, h_max: float) -> None:
+    h0, c, shrink = (0.3 if tries > 2 else 5e-3), 0.2, 0.7
+    per_step = growth ** (1 / batches)
+    reference = sls(function(name), np.array(STARTS[name]), min(h0, h_max), c, shrink, tries, per_step, h_max)
+    options = {"growth": growth, "batches_per_epoch": batches, "h_max": h_max}
+    follow(reference, name, method("sls", h0=h0, c=c, shrink=shrink, tries=tries, **options))
 
 
 def armijo(f: Function, x: Vector, h: float, c: float, shrink: float, grow: float) -> Reference:

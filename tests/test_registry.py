@@ -19,7 +19,7 @@ from flowopt.registry import FOLDERS, discover, lookup
 
 WITHOUT_SOURCE = {"fixed": "a constant step has no inventor"}
 
-SIGNED = {("born_infeld", "v0"), ("separable_hamiltonian", "F0"), ("polyak", "f_star")}
+SIGNED = {("born_infeld", "v0"), ("separable_hamiltonian", "F0"), ("polyak", "f_star"), ("stochastic_polyak", "f_star")}
 """Parameters that may have any sign: levels of the objective."""
 
 NUMBERS = [

@@ -35,6 +35,10 @@ class Armijo(Controller):
         check_range(self.name, "grow", self.grow, 1.0)
 
     @property
+    def needs_value(self) -> bool:
+        return True
+
+    @property
     def rejects(self) -> bool:
         return True
 
@@ -43,7 +47,7 @@ class Armijo(Controller):
 
     def judge(self, step: Step, memory: Memory) -> Verdict:
         before, after = step.before, step.after
-        predicted = rows.dot(before.evaluation.grad, after.state["q"] - before.state["q"])
+        predicted = rows.dot(before.evaluation.grad, step.moved)
         low = after.evaluation.value <= before.evaluation.value + self.c * predicted
         good = low & rows.finite(after.evaluation)
         return Verdict(torch.where(good, self.grow * step.h, self.shrink * step.h), memory, good)

@@ -42,7 +42,7 @@ class BarzilaiBorwein(Controller):
         return full(point.evaluation.value, self.h0), {}
 
     def judge(self, step: Step, memory: Memory) -> Verdict:
-        s = step.after.state["q"] - step.before.state["q"]
+        s = step.moved
         y = step.after.evaluation.grad - step.before.evaluation.grad
         curvature = rows.dot(s, y)
         h = rows.dot(s, s) / curvature if self.variant == 1 else curvature / rows.dot(y, y)

@@ -22,6 +22,10 @@ class Fixed(Controller):
     def __post_init__(self) -> None:
         check_positive(self.name, h=self.h)
 
+    @property
+    def looks_back(self) -> bool:
+        return False
+
     def start(self, point: Point) -> tuple[Tensor, Memory]:
         return full(point.evaluation.value, self.h), {}
 

@@ -38,7 +38,7 @@ class Hypergradient(Controller):
 
     def judge(self, step: Step, memory: Memory) -> Verdict:
         h, g = step.h, step.after.evaluation
-        u = (step.before.state["q"] - step.after.state["q"]) / rows.column(h)
+        u = -step.moved / rows.column(h)
         along = rows.dot(g.grad, u)
         if self.form == "additive":
             return Verdict(h + self.beta * along, memory)

@@ -62,12 +62,17 @@ class NewtonStep(Controller):
         return 1 if self.batches_per_epoch is None else max(1, int(self.p * self.batches_per_epoch))
 
     @property
-    def _at_once(self) -> bool:
+    def at_once(self) -> bool:
+        """Whether it compares the gradients before and after each step, and not directions over several steps."""
         return self.period == 1 and self.schedule == "in_step"
+
+    @property
+    def looks_back(self) -> bool:
+        return self.at_once  # over longer periods it has a memory of its own
 
     def start(self, point: Point) -> tuple[Tensor, Memory]:
         h = full(point.evaluation.value, self.lr)
-        if self._at_once:
+        if self.at_once:
             return h, {}
         q = point.state["q"]
         # the blocks counted so far: the in-step schedule opens its first block at the start, the lagged one after K+1
@@ -78,10 +83,10 @@ class NewtonStep(Controller):
 
     def judge(self, step: Step, memory: Memory) -> Verdict:
         h = step.h
-        if self._at_once:
-            u = step.before.state["q"] - step.after.state["q"]  # times h: the factor cancels
+        if self.at_once:
+            u = -step.moved  # times h: the factor cancels
             old, new = rows.dot(u, step.before.evaluation.grad), rows.dot(u, step.after.evaluation.grad)
-            return Verdict(h * self._factor(new, old - new), memory)
+            return Verdict(h * self.factor(old, new), memory)
 
         q = step.after.state["q"]
         count = memory["count"] + 1
@@ -89,7 +94,7 @@ class NewtonStep(Controller):
         u = (memory["cached"] - q) / rows.column(h)
         across = rows.dot(memory["u"], u)
         changes = over & (memory["blocks"] >= 1)
-        factor = torch.where(changes, self._factor(across, rows.dot(memory["u"], memory["u"]) - across), 1.0)
+        factor = torch.where(changes, self.factor(rows.dot(memory["u"], memory["u"]), across), 1.0)
         mask = over.unsqueeze(-1)
         memory = {
             "cached": torch.where(mask, q, memory["cached"]),
@@ -98,6 +103,10 @@ class NewtonStep(Controller):
             "blocks": torch.where(over, memory["blocks"] + 1, memory["blocks"]),
         }
         return Verdict(h * factor, memory)
+
+    def factor(self, before: Tensor, after: Tensor) -> Tensor:
+        """What to multiply the rate by: eq 8 from the slopes ``(B,)`` along the last direction, before and after it."""
+        return self._factor(after, before - after)
 
     def _factor(self, numerator: Tensor, denominator: Tensor) -> Tensor:
         factor = (1 + self.gamma * numerator / denominator).clamp(max=self.max_factor)

@@ -64,6 +64,10 @@ class OrthogonalGradient(Controller):
             raise BadValue(f"{self.name}: retrace='epoch' and epoch_length go together; give both or neither")
 
     @property
+    def needs_value(self) -> bool:
+        return self.rejects
+
+    @property
     def rejects(self) -> bool:
         return self.retrace is not None
 

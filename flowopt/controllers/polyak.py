@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from flowopt.errors import check_limit, check_positive, check_range
@@ -33,6 +34,14 @@ class Polyak(Controller):
         check_positive(self.name, scale=self.scale)
         check_limit(self.name, h_max=self.h_max)
 
+    @property
+    def needs_value(self) -> bool:
+        return True
+
+    @property
+    def looks_back(self) -> bool:
+        return False
+
     def start(self, point: Point) -> tuple[Tensor, Memory]:
         return self._step(point.evaluation), {}
 
@@ -40,5 +49,6 @@ class Polyak(Controller):
         return Verdict(self._step(step.after.evaluation), memory)
 
     def _step(self, measured: Evaluation) -> Tensor:
-        gap = (measured.value - self.f_star).clamp(min=0.0)
-        return (self.scale * gap / measured.square).clamp(max=self.h_max)
+        gap, square = (measured.value - self.f_star).clamp(min=0.0), measured.square
+        # a batch without a slope moves nothing, far from f_star too: an infinite step times 0 would be no number
+        return torch.where(square > 0, self.scale * gap / square, 0.0).clamp(max=self.h_max)

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from flowopt import rows
 from flowopt.parts import Integrator, System
-from flowopt.state import Measure, Move, Point, Rate
+from flowopt.state import Measure, Move, Point, Rate, State
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,11 @@ class ForwardEuler(Integrator):
     def move(self, system: System, point: Point, h: Tensor, measure: Measure | None) -> Move:
         assert point.rate is not None
         return Move(rows.advance(point.state, point.rate, h))
+
+    def displacement(self, system: System, before: Point, trial: State, h: Tensor) -> Tensor | None:
+        assert before.rate is not None
+        still = {"q": torch.zeros_like(trial["q"])}
+        return rows.advance(still, {"q": before.rate["q"]}, h)["q"]
 
     def error(self, partial: Rate | None, before: Rate | None, after: Rate | None, h: Tensor) -> Rate | None:
         assert before is not None and after is not None

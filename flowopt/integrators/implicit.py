@@ -45,6 +45,10 @@ class BackwardEuler(Integrator):
         check_count(self.name, "max_iterations", self.max_iterations, 1)
 
     @property
+    def dense(self) -> bool:
+        return True
+
+    @property
     def needs_hvp(self) -> bool:
         return True
 

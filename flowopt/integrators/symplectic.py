@@ -2,10 +2,16 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from flowopt.parts import Integrator, System
 from flowopt.state import Evaluation, Measure, Move, Point, State
+
+
+def drifted(system: System, before: Point, trial: State, h: Tensor) -> Tensor:
+    """The drift ``(B, D)`` that a momentum makes, from its trial: the position itself has no part in it."""
+    return system.drift(trial | {"q": torch.zeros_like(trial["q"])}, before.evaluation, h)["q"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,9 @@ class SymplecticEuler(Integrator):
         kicked = system.kick(point.state, point.evaluation, h)
         return Move(system.drift(kicked, point.evaluation, h))
 
+    def displacement(self, system: System, before: Point, trial: State, h: Tensor) -> Tensor | None:
+        return drifted(system, before, trial, h)
+
 
 @dataclass(frozen=True)
 class StoermerVerlet(Integrator):
@@ -47,6 +56,9 @@ class StoermerVerlet(Integrator):
     def move(self, system: System, point: Point, h: Tensor, measure: Measure | None) -> Move:
         kicked = system.kick(point.state, point.evaluation, 0.5 * h)
         return Move(system.drift(kicked, point.evaluation, h))
+
+    def displacement(self, system: System, before: Point, trial: State, h: Tensor) -> Tensor | None:
+        return drifted(system, before, trial, h)
 
     def complete(self, system: System, trial: State, evaluation: Evaluation, h: Tensor) -> State:
         return system.kick(trial, evaluation, 0.5 * h)

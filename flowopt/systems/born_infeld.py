@@ -34,6 +34,10 @@ class BornInfeld(System):
         check_range(self.name, "v0", self.v0)
         check_range(self.name, "delta_energy", self.delta_energy, 0.0)
 
+    @property
+    def needs_value(self) -> bool:
+        return True
+
     def start(self, q: Tensor, evaluation: Evaluation, measure: Measure | None) -> State:
         v = self.potential(evaluation)
         energy = v + full(q, self.delta_energy)

@@ -67,6 +67,10 @@ class SeparableHamiltonian(System):
         if self.tune_F0 and not bool(torch.as_tensor(self.eta % 2 == 1).all()):
             raise BadValue(f"{self.name}: tune_F0 needs eta to be an odd integer (Algorithm 2), not {self.eta!r}")
 
+    @property
+    def needs_value(self) -> bool:
+        return True
+
     def start(self, q: Tensor, evaluation: Evaluation, measure: Measure | None) -> State:
         delta = full(q, 1.0 if self.s == 0 else self.delta_energy)
         state = {"q": q, "p": -along(evaluation.grad, evaluation.square) * delta.sqrt().unsqueeze(-1)}

@@ -32,7 +32,7 @@ class NesterovFlow(System):
         check_positive(self.name, r=self.r)
 
     def start(self, q: Tensor, evaluation: Evaluation, measure: Measure | None) -> State:
-        return {"q": q, "p": torch.zeros_like(q), "clock": torch.zeros_like(q[:, :1])}
+        return {"q": q, "p": torch.zeros_like(q), "clock": torch.zeros_like(evaluation.value).unsqueeze(-1)}
 
     def rate(self, state: State, evaluation: Evaluation, measure: Measure | None) -> Rate:
         t, p, g, r = state["clock"], state["p"], evaluation.grad, rows.column(self.r)

@@ -28,6 +28,10 @@ class NewtonFlow(System):
     provides = frozenset()
 
     @property
+    def dense(self) -> bool:
+        return True
+
+    @property
     def needs_hvp(self) -> bool:
         return True
 

@@ -46,6 +46,10 @@ class ScaledGradientFlow(System):
         check_choice(self.name, "normalise", self.normalise, ("max", "mean", None))
 
     @property
+    def dense(self) -> bool:
+        return self.scaling == "limit"
+
+    @property
     def needs_hvp(self) -> bool:
         return self.scaling in ("curvature", "limit")
 
@@ -62,7 +66,7 @@ class ScaledGradientFlow(System):
             return state
         g = evaluation.grad
         change = state["previous_grad"] - g
-        step = rows.column(h)
+        step = rows.steps(h, state["q"])
         slope = change / step if self.difference == "divide" else change * step
         return state | {"previous_grad": g, "z": (g * slope).clamp(min=1.0).sqrt()}
 

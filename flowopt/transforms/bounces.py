@@ -7,7 +7,7 @@ from torch import Tensor
 
 from flowopt import rows
 from flowopt.errors import check_count
-from flowopt.noise import normal
+from flowopt.noise import normal_like
 from flowopt.parts import System, Transform
 from flowopt.state import Evaluation, Memory, State
 
@@ -34,6 +34,10 @@ class Bounces(Transform):
         for name, least in (("fixed_bounces", 0), ("fixed_interval", 1), ("progress_interval", 1)):
             check_count(self.name, name, getattr(self, name), least)
 
+    @property
+    def needs_value(self) -> bool:
+        return True
+
     def start(self, state: State, evaluation: Evaluation, seeds: Tensor) -> Memory:
         nothing = torch.zeros_like(seeds)
         # settle() runs once at the start, before any step
@@ -45,7 +49,7 @@ class Bounces(Transform):
         idle = torch.where(better, 0, memory["idle"] + 1)
         stuck = idle >= self.progress_interval
         due = (steps > 0) & (steps % self.fixed_interval == 0) & (steps <= self.fixed_bounces * self.fixed_interval)
-        direction = normal(memory["seed"], steps, p.shape[-1]).to(p)
+        direction = normal_like(p, memory["seed"], steps)
         turned = direction * (rows.norm(p) / rows.norm(direction)).unsqueeze(-1)
         p = torch.where((due | stuck).unsqueeze(-1), turned, p)
         return state | {"p": p}, {

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from flowopt import rows
 from flowopt.errors import check_range
-from flowopt.noise import normal
+from flowopt.noise import normal_like
 from flowopt.parts import System, Transform, times
 from flowopt.state import Evaluation, Memory, Number, State
 
@@ -36,7 +36,7 @@ class MomentumRotation(Transform):
     def settle(self, system: System, state: State, evaluation: Evaluation, memory: Memory) -> tuple[State, Memory]:
         p = state["p"]
         size = rows.norm(p).unsqueeze(-1)
-        z = normal(memory["seed"], memory["count"], p.shape[-1]).to(p)
+        z = normal_like(p, memory["seed"], memory["count"])
         turned = p / size + times(self.nu, z)
         turned = turned * (size / rows.norm(turned).unsqueeze(-1))
         stepped = (memory["count"] >= 0).unsqueeze(-1)

@@ -1,0 +1,1 @@
+"""Networks: the same methods as optimizers of PyTorch models, alone or many at once, and the papers' training parts."""

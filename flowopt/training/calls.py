@@ -1,0 +1,90 @@
+"""What comes into an optimizer from outside, checked: the method, the call of a step, losses and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from flowopt.blocks import SCALAR
+from flowopt.errors import BadValue, check_range
+from flowopt.kernel import Method
+from flowopt.papers import METHODS, as_method
+
+
+class NetworkMethod(NamedTuple):
+    """A method as networks run it, and the defaults of the parameter groups that go with it."""
+
+    method: Method
+    lr: float
+    """Learning rate of a group: the method's step size where that is a parameter ``lr``, else the factor 1."""
+    unit: float
+    """The learning rate at which a group moves by just the controller's step."""
+    weight_decay: float
+
+
+def network_method(given: str | Method, overrides: dict[str, Any]) -> NetworkMethod:
+    """The method for a network, one row. Raises BadValue for one that networks cannot run."""
+    if isinstance(given, str) and given.partition(":")[0] in ("torch", "scipy"):
+        raise BadValue(f"{given} is not a flow of ours; use it directly, as torch.optim offers it")
+    known = METHODS[given].defaults if isinstance(given, str) and given in METHODS else {}
+    overrides = dict(overrides)
+    # the L2 term of the groups, unless the method has a weight decay of its own
+    weight_decay = overrides.pop("weight_decay", 0.0) if "weight_decay" not in known else 0.0
+    check_range("FlowOptimizer", "weight_decay", weight_decay, 0.0)
+    method = as_method(given, overrides)
+    if method.dense:
+        raise BadValue(
+            f"{method.name} solves linear equations with the matrix of all parameters, which is too large for a network"
+        )
+    lr = overrides.get("lr", known.get("lr"))
+    controller = method.controller
+    if lr is None or lr not in (controller.parameters.get("h"), controller.parameters.get("lr")):
+        return NetworkMethod(method.for_rows(1, SCALAR), 1.0, 1.0, weight_decay)
+    if controller.adaptive:
+        return NetworkMethod(method.for_rows(1, SCALAR), float(lr), float(lr), weight_decay)
+    # a step size that only the groups change: theirs times 1, so that it is exactly theirs
+    method = as_method(given, overrides | {"lr": 1.0})
+    return NetworkMethod(method.for_rows(1, SCALAR), float(lr), 1.0, weight_decay)
+
+
+def check_call(method: Method, calls_closure: bool, closure: Any, loss: Any) -> None:
+    """Raise BadValue unless the step gets what the method needs."""
+    if closure is not None and not callable(closure):
+        raise BadValue(f"step(closure): {closure!r} is not a function; a loss goes in as step(loss=loss)")
+    if closure is not None and loss is not None:
+        raise BadValue("step takes a closure or a loss, not both; the closure returns the loss")
+    if closure is None and calls_closure:
+        many = f"the gradient at {method.integrator.stages} points a step"
+        what = "Hessian-vector products" if method.needs_hvp else many
+        raise BadValue(
+            f"{method.name} needs {what}: call step(closure), with a closure that computes loss and gradient"
+        )
+    if closure is None and loss is None and method.needs_value:
+        raise BadValue(f"{method.name} needs the loss: call step(loss=loss) after loss.backward(), or step(closure)")
+
+
+def loss_value(method: Method, loss: Any, device: torch.device) -> Tensor:
+    """The loss as a number per row, ``(1,)``; 0 where there is none and none is needed."""
+    if loss is None:
+        if method.needs_value:
+            raise BadValue(f"{method.name} needs the loss: the closure must return it")
+        return torch.zeros(1, dtype=SCALAR, device=device)
+    value = torch.as_tensor(loss).detach()
+    if value.numel() != 1:
+        raise BadValue(f"the loss must be one number, not a tensor of shape {tuple(value.shape)}; take its mean")
+    return value.to(device=device, dtype=SCALAR).reshape(1)
+
+
+def dense_gradient(parameter: Tensor, name: str) -> Tensor:
+    """The gradient of a parameter, zeros where it has none. Raises BadValue for a sparse one."""
+    if parameter.grad is None:
+        return torch.zeros_like(parameter)
+    if parameter.grad.is_sparse:
+        raise BadValue(
+            f"the gradient of {name} is sparse, and a flow moves all coordinates together; use sparse=False in the "
+            "embedding, or torch.optim.SparseAdam for it"
+        )
+    return parameter.grad

@@ -1,0 +1,98 @@
+"""Checkpoints: whole files or none, read without running code, and refused by a run of other settings."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from flowopt.errors import BadValue
+from flowopt.files import plain, replacing
+from flowopt.training.datasets.dataset import Dataset
+from flowopt.training.optimizer import FlowOptimizer
+
+CHECKPOINT = "checkpoint.pt"
+
+
+def write(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write the checkpoint of a run: it replaces the one before when it is whole and on disk."""
+    with replacing(folder / CHECKPOINT) as file:
+        torch.save(dict(content), file)
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """The checkpoint in a folder, on the CPU; None if there is none. Raises BadValue for a file that is not one."""
+    path = folder / CHECKPOINT
+    for leftover in folder.glob(f".{CHECKPOINT}.*.tmp"):  # of a run that was killed while it wrote
+        leftover.unlink(missing_ok=True)
+    if not path.exists():
+        return None
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content["settings"].items()
+    except Exception as error:  # noqa: BLE001 (a damaged file fails in as many ways as there are in pickle and zip)
+        reason = str(error).split("\n", 1)[0]
+        raise BadValue(f"{path} is not a checkpoint of flowopt, or is damaged ({reason}); start in another folder")
+    return content
+
+
+def check_settings(folder: Path, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise BadValue, naming what differs, unless a checkpoint's settings are those of the run."""
+    absent = object()
+    names = [name for name in {**now, **saved} if saved.get(name, absent) != now.get(name, absent)]
+    # an option that only one of two methods has says no more than that the methods differ
+    named = [name for name in names if name in saved and name in now] or names
+    if names:
+        differences = "; ".join(f"{n} was {saved.get(n, 'not set')!r}, is {now.get(n, 'not set')!r}" for n in named)
+        raise BadValue(
+            f"the run in {folder} was made with other settings: {differences}. "
+            "Resume it with its own settings, or start anew in another folder"
+        )
+
+
+def settings_of(model: nn.Module, data: Dataset, optimizer: Optimizer) -> dict[str, Any]:
+    """What tells one run from another, in plain data: the samples, the model's size, the optimizer's parameters."""
+    checksum = 0
+    for tensor in (data.train_inputs, data.train_targets, data.test_inputs, data.test_targets):
+        checksum = zlib.crc32(tensor.cpu().contiguous().numpy(), checksum)
+    parts = optimizer.method.parts if isinstance(optimizer, FlowOptimizer) else ()
+    described = {
+        "data": data.name,
+        "samples": f"crc32 {checksum:08x}",
+        "model": type(model).__name__,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "optimizer": type(optimizer).__name__,
+        **{f"{part.name}.{name}": value for part in parts for name, value in part.parameters.items()},
+        **optimizer.defaults,
+    }
+    return {name: plain(value) for name, value in described.items()}
+
+
+@contextmanager
+def random_numbers(seed: int, device: torch.device) -> Iterator[None]:
+    """Inside, torch's random numbers (dropout) start from the seed; outside they go on as if nothing had been drawn."""
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.default_generator.manual_seed(seed)
+        for gpu in cuda:
+            torch.cuda.set_rng_state(torch.Generator(gpu).manual_seed(seed).get_state(), gpu)
+        yield
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """The state of torch's random numbers on the CPU and on this device."""
+    state = {"cpu": torch.get_rng_state()}
+    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def set_random_state(state: Mapping[str, torch.Tensor], device: torch.device) -> None:
+    """Go on from that state; a device that the run was not on before keeps its own."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,0 +1,70 @@
+"""The objective of a network at other parameters: the user's closure, called again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from flowopt.blocks import SCALAR, Blocks
+from flowopt.errors import BadValue
+from flowopt.state import Evaluation
+from flowopt.training.layout import flat_as, shaped
+from flowopt.training.step import Terms, measured, write
+
+
+class ClosureMeasure:
+    """Value, gradient and Hessian-vector products of a network, for integrators that look ahead of the trial.
+
+    Calling it changes the parameters; whoever made it puts them right afterwards. `views` are the parameters as blocks
+    ``(1, D_i)``.
+    """
+
+    def __init__(
+        self,
+        closure: Callable[[], Any],
+        parameters: Sequence[Parameter],
+        views: Sequence[Tensor],
+        terms: Terms,
+        decay: Tensor,
+    ) -> None:
+        self._closure, self._parameters, self._views = closure, parameters, views
+        self._terms, self._decay = terms, decay
+
+    def __call__(self, q: Tensor, rows: Tensor | None = None) -> Evaluation:
+        """Value and gradient at q ``(1, D)``."""
+        write(self._views, q)
+        with torch.enable_grad():
+            loss = self._closure()
+        value = torch.as_tensor(loss).detach().to(SCALAR).reshape(1)
+        grads = [flat_as(gradient(parameter).detach().clone(), parameter) for parameter in self._parameters]
+        return measured(self._terms, cast(Blocks, q), grads, self._decay, value)[0]
+
+    def hvp(self, q: Tensor, vector: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Hessian times vector ``(1, D)`` at the last point that was measured.
+
+        Raises BadValue unless the closure calls ``loss.backward(create_graph=True)``.
+        """
+        grads = [gradient(parameter) for parameter in self._parameters]
+        if not all(grad.requires_grad for grad in grads):
+            raise BadValue(
+                "this method needs Hessian-vector products: call loss.backward(create_graph=True) in the closure, and "
+                "set the gradients to None before (optimizer.zero_grad())"
+            )
+        parts = cast(Blocks, vector).parts
+        along = [shaped(part, parameter) for part, parameter in zip(parts, self._parameters, strict=True)]
+        with torch.enable_grad():
+            bent = torch.autograd.grad(grads, list(self._parameters), along, retain_graph=True, materialize_grads=True)
+        products = [flat_as(product.detach(), p) for product, p in zip(bent, self._parameters, strict=True)]
+        if self._terms.maximize:
+            products = [-product for product in products]
+        decayed = zip(products, parts, self._decay.unbind(), strict=True)
+        return cast(Tensor, Blocks(product.to(part.dtype) + part * w.to(part.dtype) for product, part, w in decayed))
+
+
+def gradient(parameter: Parameter) -> Tensor:
+    """The gradient of a parameter; zeros where the objective did not use it."""
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

@@ -1,0 +1,123 @@
+"""The steps of a network on plain lists of tensors: how its flow starts, how parameters join it, how it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from flowopt import kernel, rows
+from flowopt.blocks import Blocks
+from flowopt.kernel import Carry, Method
+from flowopt.state import Measure
+from flowopt.training.compiling import Compiled
+from flowopt.training.keeping import Keeping
+from flowopt.training.step import Outcome, Terms, advance, measured, wide, write
+
+WORTH_COMPILING = 1_000_000
+"""Parameters from which on a step is compiled unless told otherwise: on fewer it would save less than it costs."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a step works on, one block ``(1, D_i)`` a parameter."""
+
+    q: list[Tensor]
+    grads: list[Tensor]
+    terms: Terms
+    decay: Tensor
+    """Weight decays, ``(n,)``."""
+    value: Tensor
+    """Loss, ``(1,)``."""
+    measure: Measure | None
+    """The objective at other parameters, for integrators that need it."""
+
+    def only(self, places: list[int]) -> Inputs:
+        """Those of some parameters alone."""
+        return replace(
+            self,
+            q=[self.q[place] for place in places],
+            grads=[self.grads[place] for place in places],
+            terms=replace(self.terms, decays=tuple(self.terms.decays[place] for place in places)),
+            decay=self.decay[places],
+        )
+
+
+class Engine:
+    """The method of one network. It holds no state: what is kept between steps is the caller's."""
+
+    def __init__(self, method: Method, compile: bool | None) -> None:
+        self.method, self.keeping = method, Keeping(method)
+        self._compile = compile
+        self._runs: dict[Terms, Callable[..., Outcome]] = {}
+
+    @property
+    def calls_closure(self) -> bool:
+        """Whether a step measures elsewhere than at its trial."""
+        return self.method.integrator.stages > 1 or self.method.needs_hvp
+
+    def begin(
+        self, inputs: Inputs, pace: Tensor, seed: int
+    ) -> tuple[Outcome, dict[str, list[Tensor]], dict[str, Tensor]]:
+        """The first step: the outcome, and the vectors and numbers to keep. Nothing moves if it is held."""
+        carry, outcome = self._start(inputs, pace, seed)
+        vectors, numbers = self.keeping.pick(carry)
+        if not bool(outcome.held):
+            write(inputs.q, carry.trial["q"])
+        return outcome, {path: list(leaf.parts) for path, leaf in vectors.items()}, numbers
+
+    def join(self, inputs: Inputs, pace: Tensor, seed: int) -> dict[str, list[Tensor]]:
+        """Vectors to keep for parameters that come late: as at a start of their own, before which they did not move."""
+        vectors, _ = self.keeping.pick(self._start(inputs, pace, seed)[0])
+        return {
+            path: [torch.zeros_like(part) if path.startswith("point.") else part for part in leaf.parts]
+            for path, leaf in vectors.items()
+        }
+
+    def run(
+        self,
+        inputs: Inputs,
+        vectors: dict[str, list[Tensor]],
+        numbers: dict[str, Tensor],
+        paces: tuple[Tensor, Tensor],
+    ) -> Outcome:
+        """A step, in place: see `advance`."""
+        terms = inputs.terms
+        if terms not in self._runs:
+            step = partial(advance, self.method, self.keeping, terms)
+            self._runs[terms] = Compiled(step) if self._pays(inputs) else step
+        return self._runs[terms](
+            inputs.q, inputs.grads, vectors, numbers, paces, inputs.decay, inputs.value, inputs.measure
+        )
+
+    def last_accepted(
+        self, q: list[Tensor], vectors: dict[str, list[Tensor]], numbers: dict[str, Tensor], pace: Tensor
+    ) -> Blocks:
+        """The position of the point behind the pending trial q."""
+        paces = pace.unbind()
+        kept = {path: Blocks(wide(parts), paces) for path, parts in vectors.items()}
+        carry = self.keeping.restore(cast(Tensor, Blocks(wide(q), paces)), kept, numbers)
+        return cast(Blocks, carry.point.state["q"])
+
+    def _pays(self, inputs: Inputs) -> bool:
+        if self.calls_closure:  # the closure is the user's; a compiled step could not call it
+            return False
+        return sum(block.numel() for block in inputs.q) >= WORTH_COMPILING if self._compile is None else self._compile
+
+    def _start(self, inputs: Inputs, pace: Tensor, seed: int) -> tuple[Carry, Outcome]:
+        method, q = self.method, Blocks(wide(inputs.q), pace.unbind())
+        evaluation, bad = measured(inputs.terms, q, inputs.grads, inputs.decay, inputs.value)
+        seeds = torch.full_like(bad, seed)
+        carry = kernel.start(method, cast(Tensor, q), evaluation, seeds, inputs.measure)
+        energy = method.system.energy(carry.point.state, evaluation)
+        ended = method.system.outcome(carry.point.state, evaluation)
+        ended = torch.zeros_like(bad) if ended is None else ended
+        taken = rows.finite(evaluation) & (ended == 0)
+        carry = kernel.propose(method, carry, inputs.measure)
+        blank = torch.full_like(inputs.value, torch.nan)
+        outcome = Outcome(taken, ~taken, ended, bad, blank, None, energy, inputs.value, evaluation.square)
+        return carry, outcome

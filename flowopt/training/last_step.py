@@ -1,0 +1,95 @@
+"""What an optimizer tells of its last step, when somebody asks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from flowopt.state import Status
+from flowopt.training.step import Outcome
+
+
+@dataclass(frozen=True)
+class LastStep:
+    """The last step of a `FlowOptimizer`, read from the device when an attribute is asked for.
+
+    As long as nobody asks, the step does not wait for the device.
+    """
+
+    _outcome: Outcome
+    _names: Sequence[str]
+    _pace: Tensor
+    _counts: dict[str, Tensor]
+
+    @property
+    def h(self) -> float:
+        """The step size that led to the trial just judged, with the lr of the first parameter group in it."""
+        return float(self._outcome.h) * float(self._pace)
+
+    @property
+    def error(self) -> float:
+        """Maximum norm of the estimated local error of that step; NaN for a scheme that has no estimate."""
+        return math.nan if self._outcome.error is None else float(self._outcome.error)
+
+    @property
+    def energy(self) -> float:
+        """Energy (or Lyapunov function) on arrival; NaN for a method that needs the loss, where there was none."""
+        return float(self._outcome.energy)
+
+    @property
+    def loss(self) -> float:
+        """The loss that was handed in; NaN if there was none."""
+        return float(self._outcome.value)
+
+    @property
+    def grad_norm(self) -> float:
+        """Euclidean norm of the gradient of the objective, weight decay included."""
+        return math.sqrt(float(self._outcome.square))
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the trial was accepted."""
+        return bool(self._outcome.taken)
+
+    @property
+    def held(self) -> bool:
+        """Whether the parameters stayed where they were: loss or gradient not finite, or the flow came to its end."""
+        return bool(self._outcome.held)
+
+    @property
+    def ended(self) -> str:
+        """Why the flow came to an end (``'below F0'``); empty while it goes on."""
+        return Status(int(self._outcome.ended)).words if int(self._outcome.ended) else ""
+
+    @property
+    def bad_parameter(self) -> str:
+        """The first parameter whose gradient was not finite; empty if there was none."""
+        index = int(self._outcome.bad)
+        return self._names[index] if index >= 0 else ""
+
+    @property
+    def steps(self) -> int:
+        """Steps so far, those that were sent back or held included."""
+        return int(self._counts["steps"])
+
+    @property
+    def retraces(self) -> int:
+        """Steps so far that were sent back."""
+        return int(self._counts["retraces"])
+
+    @property
+    def nonfinite(self) -> int:
+        """Steps so far whose loss or gradient was not finite."""
+        return int(self._counts["nonfinite"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, for a table or a log."""
+        names = [name for name, member in vars(LastStep).items() if isinstance(member, property)]
+        return {name: getattr(self, name) for name in names}
+
+    def __repr__(self) -> str:
+        return f"LastStep({', '.join(f'{name}={value!r}' for name, value in self.to_dict().items())})"

@@ -1,0 +1,303 @@
+"""flowopt's methods as a `torch.optim.Optimizer`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from flowopt.blocks import SCALAR, Blocks
+from flowopt.errors import BadValue, check_choice, check_range
+from flowopt.kernel import Method
+from flowopt.training.calls import check_call, dense_gradient, loss_value, network_method
+from flowopt.training.closure import ClosureMeasure
+from flowopt.training.engine import Engine, Inputs
+from flowopt.training.last_step import LastStep
+from flowopt.training.layout import flat, flat_as, shaped
+from flowopt.training.limiting import ActivationLimiting
+from flowopt.training.step import Outcome, Terms, write
+
+FLOW = "flow"
+"""Key in the optimizer's state of the numbers of the whole flow; the vectors stand under each parameter."""
+COUNTS = ("steps", "retraces", "nonfinite")
+
+
+class _Slot(NamedTuple):
+    """A parameter that takes part in a step."""
+
+    parameter: Parameter
+    group: dict[str, Any]
+    index: int
+    """Its place among all parameters of the optimizer."""
+    name: str
+
+
+class FlowOptimizer(Optimizer):
+    """Any flowopt method in the place of a torch optimizer.
+
+    >>> model = torch.nn.Linear(2, 1)
+    >>> optimizer = FlowOptimizer(model.parameters(), "ecdsep", eta=1.0)
+    >>> loss = model(torch.ones(1, 2)).square().mean()
+    >>> loss.backward()
+    >>> _ = optimizer.step(loss=loss)
+
+    params      parameters, named parameters or parameter groups, as torch.optim takes them.
+    method      a name (`flowopt.list_methods()`) with its parameters as `overrides`, or a Method.
+    seed        of the method's random numbers.
+    maximize    go uphill.
+    compile     compile the step with torch.compile; None: from a million parameters on.
+    limiting    an `ActivationLimiting` of the model.
+
+    ``step(closure)`` works for every method. ``step()`` after ``backward()`` does for those that need the gradient
+    only, ``step(loss=loss)`` for those that need the loss as well. A group's ``lr`` multiplies the steps of its
+    parameters: of a method whose step size is a parameter ``lr`` (gd, gdm, tlr, ...) it is that, of any other a factor,
+    1 by default. A group's ``weight_decay`` w adds w/2 |q|^2 to the objective.
+
+    A method that judges a step by the loss after it (elra, armijo, flow) has the step still to be judged in the
+    parameters: evaluate and save the model inside ``with optimizer.accepted():``. A loss or gradient that is not
+    finite moves nothing, or sends a method that can go back to where it was; `last_step` counts these and names the
+    parameter.
+
+    Raises BadValue for parameters out of range, a method that networks cannot run, sparse gradients, or a step without
+    what the method needs.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        method: str | Method = "ecco_stable",
+        *,
+        seed: int = 0,
+        maximize: bool = False,
+        compile: bool | None = None,
+        limiting: ActivationLimiting | None = None,
+        **overrides: Any,
+    ) -> None:
+        check_choice("FlowOptimizer", "maximize", maximize, (True, False))
+        check_choice("FlowOptimizer", "compile", compile, (None, True, False))
+        chosen = network_method(method, overrides)
+        self.method, self.limiting = chosen.method, limiting
+        self._unit, self._seed, self._compile = chosen.unit, seed, compile
+        self._prepare()
+        super().__init__(params, {"lr": chosen.lr, "weight_decay": chosen.weight_decay, "maximize": maximize})
+
+    def _prepare(self) -> None:
+        """What follows from the rest and is not worth saving."""
+        self._engine = Engine(self.method, self._compile)
+        self._last: LastStep | None = None
+        self._warned: set[str] = set()
+        self._cached: dict[str, tuple[list[float], Tensor]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("method", "limiting", "_unit", "_seed", "_compile")}
+        return super().__getstate__() | own
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "method" in state:  # a copy or a pickle; load_state_dict comes here too, with groups and state only
+            self._prepare()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a saved state, bit for bit. Raises BadValue if it is that of another method."""
+        flow = state_dict["state"].get(FLOW)
+        if flow is not None and flow.get("method") != self.method.formula:
+            raise BadValue(
+                f"the saved state is that of {flow.get('method')!r}, this optimizer's method is "
+                f"{self.method.formula!r}; build it with the method that was saved"
+            )
+        super().load_state_dict(state_dict)
+        self._last = None
+        if flow is not None:  # the base class takes what belongs to no parameter as it is; it must not be shared
+            device = self._everyone()[0].parameter.device
+            self.state[FLOW] = {
+                name: number.detach().to(device, copy=True) if isinstance(number, Tensor) else number
+                for name, number in flow.items()
+            }
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; its parameters join the flow at their first gradient. Raises BadValue for an unknown option."""
+        for name in param_group:
+            if name in self.method.options:
+                raise BadValue(
+                    f"{name} belongs to the whole flow: give it to FlowOptimizer. A group has lr and weight_decay"
+                )
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        check_range("param_group", "weight_decay", float(group["weight_decay"]), 0.0)
+        if group["maximize"] != self.defaults["maximize"]:
+            raise BadValue("maximize belongs to the whole flow: give it to FlowOptimizer")
+
+    @property
+    def last_step(self) -> LastStep:
+        """Step size, error, energy, acceptance and counts as of the last step. Raises BadValue before the first."""
+        if self._last is None:
+            raise BadValue("there is no last step yet: call step() first")
+        return self._last
+
+    @contextmanager
+    def accepted(self) -> Iterator[None]:
+        """Put the last accepted parameters in place inside the block, for evaluating or saving the model.
+
+        Only methods that can send a step back have something pending; it comes back afterwards, bit for bit.
+        """
+        slots = [slot for slot in self._everyone() if slot.parameter in self.state]
+        if not slots or not self.method.controller.rejects:
+            yield
+            return
+        with torch.no_grad():
+            views = [flat(slot.parameter) for slot in slots]
+            pending = [view.clone() for view in views]
+            vectors, numbers, pace = self._kept(slots)
+            write(views, self._engine.last_accepted(views, vectors, numbers, pace))
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                write(views, Blocks(pending))
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None) -> Any:  # type: ignore[override]
+        """Judge the step that led to the present parameters by their loss and gradient, and make the next one.
+
+        Returns the loss, the closure's if there is one. Raises BadValue where the method needs more than it got.
+        """
+        check_call(self.method, self._engine.calls_closure, closure, loss)
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        slots = self._slots()
+        if slots:
+            self._advance(slots, loss_value(self.method, loss, slots[0].parameter.device), closure)
+        return loss
+
+    def _advance(self, slots: list[_Slot], value: Tensor, closure: Callable[[], Any] | None) -> None:
+        views = [flat(slot.parameter) for slot in slots]
+        inputs = self._inputs(slots, views, value, closure)
+        pace = self._numbers("lr", [slot.group["lr"] for slot in slots], value.device) / self._unit
+        before = [block.clone() for block in inputs.q] if self.limiting is not None else []
+        if FLOW not in self.state:
+            outcome, vectors, numbers = self._engine.begin(inputs, pace, self._seed)
+            if not bool(outcome.held):
+                self._keep(slots, vectors)
+                self.state[FLOW] = self._new_flow(numbers, value.device)
+        else:
+            self._welcome(slots, inputs, pace)
+            vectors, numbers, old = self._kept(slots)
+            outcome = self._engine.run(inputs, vectors, numbers, (old, pace))
+        if self.limiting is not None:
+            pace = pace * self._limit(slots, inputs.q, before)
+        if inputs.measure is not None:
+            write(views, Blocks(inputs.q))
+        self._note(slots, outcome, pace)
+
+    def _inputs(
+        self, slots: list[_Slot], views: list[Tensor], value: Tensor, closure: Callable[[], Any] | None
+    ) -> Inputs:
+        grads = [flat_as(dense_gradient(slot.parameter, slot.name), slot.parameter) for slot in slots]
+        weights = [slot.group["weight_decay"] for slot in slots]
+        terms = Terms(tuple(weight != 0 for weight in weights), self.defaults["maximize"])
+        decay = self._numbers("weight_decay", weights, value.device)
+        if not self._engine.calls_closure:
+            return Inputs(views, grads, terms, decay, value, None)
+        assert closure is not None
+        measure = ClosureMeasure(closure, [slot.parameter for slot in slots], views, terms, decay)
+        # it moves the parameters about and overwrites their gradients, so the step works on copies
+        q, grads = [view.clone() for view in views], [grad.clone() for grad in grads]
+        return Inputs(q, grads, terms, decay, value, measure)
+
+    def _numbers(self, name: str, values: list[Any], device: torch.device) -> Tensor:
+        """Numbers of the groups, one a parameter; handed to the device again only when they change."""
+        if any(isinstance(value, Tensor) for value in values):
+            return torch.stack([torch.as_tensor(value, dtype=SCALAR, device=device).reshape(()) for value in values])
+        known, tensor = self._cached.get(name, ([], None))
+        if known != values or tensor is None:
+            tensor = torch.tensor(values, dtype=SCALAR, device=device)
+            self._cached[name] = values, tensor
+        return tensor
+
+    def _everyone(self) -> list[_Slot]:
+        slots: list[_Slot] = []
+        for number, group in enumerate(self.param_groups):
+            for place, parameter in enumerate(group["params"]):
+                name = group["param_names"][place] if "param_names" in group else f"parameter {place} of group {number}"
+                slots.append(_Slot(parameter, group, len(slots), name))
+        return slots
+
+    def _slots(self) -> list[_Slot]:
+        """The parameters that have a gradient; a method that looks back goes on with those that had one before."""
+        back = self.method.looks_back
+        return [
+            slot
+            for slot in self._everyone()
+            if slot.parameter.grad is not None or (back and slot.parameter in self.state)
+        ]
+
+    def _new_flow(self, numbers: dict[str, Tensor], device: torch.device) -> dict[str, Any]:
+        counts = {name: torch.zeros(1, dtype=torch.int64, device=device) for name in COUNTS}
+        pace = torch.ones(len(self._everyone()), dtype=SCALAR, device=device)
+        return {"method": self.method.formula, "pace": pace, **counts, **numbers}
+
+    def _keep(self, slots: list[_Slot], vectors: dict[str, list[Tensor]]) -> None:
+        for place, slot in enumerate(slots):
+            blocks = {path: shaped(parts[place], slot.parameter) for path, parts in vectors.items()}
+            self.state[slot.parameter] = blocks
+
+    def _welcome(self, slots: list[_Slot], inputs: Inputs, pace: Tensor) -> None:
+        """Parameters whose first gradient has come only now join the flow."""
+        flow, total = self.state[FLOW], len(self._everyone())
+        if len(flow["pace"]) < total:
+            flow["pace"] = torch.cat([flow["pace"], flow["pace"].new_ones(total - len(flow["pace"]))])
+        late = [place for place, slot in enumerate(slots) if slot.parameter not in self.state]
+        if late:
+            theirs = inputs.only(late)
+            self._keep([slots[place] for place in late], self._engine.join(theirs, pace[late], self._seed))
+
+    def _kept(self, slots: list[_Slot]) -> tuple[dict[str, list[Tensor]], dict[str, Tensor], Tensor]:
+        """Vectors, numbers and paces that were kept for these parameters; the tensors themselves, not copies."""
+        keeping, flow = self._engine.keeping, self.state[FLOW]
+        vectors = {path: [flat(self.state[slot.parameter][path]) for slot in slots] for path in keeping.vectors}
+        return vectors, {path: flow[path] for path in keeping.numbers}, flow["pace"][[slot.index for slot in slots]]
+
+    def _limit(self, slots: list[_Slot], q: list[Tensor], before: list[Tensor]) -> Tensor:
+        """Shorten the moves as activation limiting says, and return the factors ``(n,)``."""
+        assert self.limiting is not None
+        moves = {slot.parameter: shaped(q[i] - before[i], slot.parameter) for i, slot in enumerate(slots)}
+        start = {slot.parameter: shaped(before[i], slot.parameter) for i, slot in enumerate(slots)}
+        found = self.limiting.factors(moves, at=start)
+        one = torch.ones((), dtype=SCALAR, device=before[0].device)
+        factors = torch.stack([found.get(slot.parameter, one).to(SCALAR) for slot in slots])
+        for block, start, factor in zip(q, before, factors.unbind(), strict=True):
+            block.copy_(torch.lerp(start, block, factor.to(block.dtype)))
+        return factors
+
+    def _note(self, slots: list[_Slot], outcome: Outcome, pace: Tensor) -> None:
+        """Count what happened and remember the paces of the moves that are now pending."""
+        if FLOW in self.state:
+            flow = self.state[FLOW]
+            places = [slot.index for slot in slots]
+            flow["pace"][places] = torch.where(outcome.held, flow["pace"][places], pace)
+            flow["steps"] += 1
+            flow["retraces"] += ~outcome.taken & ~outcome.held
+            flow["nonfinite"] += ~torch.isfinite(outcome.value + outcome.square)
+        self._last = LastStep(outcome, [slot.name for slot in slots], pace[0], self.state.get(FLOW, {}))
+        if outcome.held.is_cpu and bool(outcome.held):  # elsewhere asking would wait for the device
+            self._warn(self._last)
+
+    def _warn(self, last: LastStep) -> None:
+        if last.ended:
+            why = f"the flow of {self.method.name} came to an end ({last.ended}) at loss {last.loss:g}"
+        else:
+            where = f", first in {last.bad_parameter}" if last.bad_parameter else ""
+            why = f"loss or gradient was not finite{where} (loss {last.loss:g})"
+        kind = last.ended or "nonfinite"
+        if kind not in self._warned:
+            self._warned.add(kind)
+            warnings.warn(
+                f"flowopt: {why}; nothing moved. last_step counts such steps; this is said once", stacklevel=4
+            )

@@ -1,0 +1,122 @@
+"""One step of a network: the kernel around parameters that are changed in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from flowopt import kernel, rows
+from flowopt.blocks import SCALAR, Blocks
+from flowopt.kernel import Method
+from flowopt.state import Evaluation, Measure
+from flowopt.training.keeping import Keeping
+
+
+class Outcome(NamedTuple):
+    """What a step reports, in rows ``(B,)``; the host has read nothing of it."""
+
+    taken: Tensor
+    """The trial was accepted."""
+    held: Tensor
+    """The measurement was of no use (not finite, or the system came to an end): nothing moved."""
+    ended: Tensor
+    """Status code of a system that came to an end, else 0."""
+    bad: Tensor
+    """The first block whose gradient is not finite, -1 if there is none."""
+    h: Tensor
+    """The step that led to the trial."""
+    error: Tensor | None
+    """Maximum norm of its estimated local error."""
+    energy: Tensor
+    value: Tensor
+    square: Tensor
+    """``|grad f|^2``."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How loss and gradients make up the objective ``+-(f + sum_i w_i/2 |q_i|^2)``: what a compiled step is built on."""
+
+    decays: tuple[bool, ...]
+    """Which blocks have a weight decay w_i."""
+    maximize: bool
+
+
+def measured(
+    terms: Terms, q: Blocks, grads: Sequence[Tensor], decay: Tensor, value: Tensor
+) -> tuple[Evaluation, Tensor]:
+    """The evaluation at q from loss ``(B,)`` and gradients, and the first block that is not finite.
+
+    `decay` ``(n,)`` holds the w_i. As in torch.optim the decay pulls towards 0 whether f is maximised or not.
+    """
+    grads = [grad.to(part.dtype) for grad, part in zip(grads, q.parts, strict=True)]
+    if terms.maximize:
+        grads, value = [-grad for grad in grads], -value
+    for index, decays in enumerate(terms.decays):
+        if decays:
+            part, w = q.parts[index], decay[index]
+            grads[index] = torch.addcmul(grads[index], part, w.to(part.dtype))
+            value = value + 0.5 * w * torch.linalg.vecdot(part, part).to(SCALAR)
+    squares = torch.stack([torch.linalg.vecdot(grad, grad).to(SCALAR) for grad in grads])
+    broken = ~torch.isfinite(squares)
+    bad = torch.where(broken.any(0), broken.int().argmax(0), -1)
+    return Evaluation(value, cast(Tensor, Blocks(grads)), squares.sum(0)), bad
+
+
+def advance(
+    method: Method,
+    keeping: Keeping,
+    terms: Terms,
+    q: list[Tensor],
+    grads: list[Tensor],
+    vectors: dict[str, list[Tensor]],
+    numbers: dict[str, Tensor],
+    paces: tuple[Tensor, Tensor],
+    decay: Tensor,
+    value: Tensor,
+    measure: Measure | None = None,
+) -> Outcome:
+    """Judge the parameters q, where loss and gradients were measured, and move them to the next trial, in place.
+
+    q, grads and each of `vectors` have one block a parameter, ``(B, D_i)``; `numbers` are rows. `paces` ``(n,)`` are
+    those of the pending move and of the next. What is kept changes in place as well; but for that this is a pure
+    function of tensors, which torch.compile takes whole.
+    """
+    before, after = paces[0].unbind(), paces[1].unbind()
+    trial = Blocks(wide(q), before)
+    evaluation, bad = measured(terms, trial, grads, decay, value)
+    kept = {path: Blocks(wide(parts), before) for path, parts in vectors.items()}
+    carry = keeping.restore(cast(Tensor, trial), kept, numbers)
+    carry, report = kernel.judge(method, carry, evaluation, measure, hold=True)
+    outcome = method.system.outcome(carry.point.state, evaluation)
+    ended = torch.zeros_like(bad) if outcome is None else outcome
+    carry = kernel.propose(method, rows.at_pace(carry, after), measure)
+
+    # a method that rejects has sent a bad trial back; any other has nowhere to go back to and stays where it is
+    held = ended != 0 if method.controller.rejects else ~report.taken | (ended != 0)
+    result = Outcome(
+        report.taken & ~held, held, ended, bad, report.h.clone(), report.error, report.energy, value, evaluation.square
+    )
+    pick = rows.picker(~held)
+    new_vectors, new_numbers = keeping.pick(carry)
+    for path, leaf in new_vectors.items():  # the old trial becomes the point, so the point is written before the trial
+        write(vectors[path], pick(leaf, kept[path]))
+    write(q, pick(carry.trial["q"], trial))
+    for path, number in new_numbers.items():
+        numbers[path].copy_(pick(number, numbers[path]))
+    return result
+
+
+def wide(parts: Sequence[Tensor]) -> list[Tensor]:
+    """The blocks in the precision to compute in: at least single."""
+    return [part.float() if part.dtype in (torch.float16, torch.bfloat16) else part for part in parts]
+
+
+def write(parts: Sequence[Tensor], leaf: Tensor | Blocks) -> None:
+    """Copy a leaf into the tensors of a network, block by block."""
+    for part, new in zip(parts, cast(Blocks, leaf).parts, strict=True):
+        part.copy_(new)
