@@ -1,4 +1,4 @@
-"""The command line: list, explore, compare, cite."""
+"""The command line: list, explore, compare, train, cite."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import typer
 
 import flowopt
+from flowopt.commands.options import INTERRUPTED, USAGE, Json
+from flowopt.commands.train import train
 from flowopt.errors import BadValue, FlowoptError, UnknownName
 from flowopt.files import check_writable, write_json
 from flowopt.papers import METHODS, as_method
@@ -23,17 +25,15 @@ from flowopt.trajectory import Trajectory
 
 app = typer.Typer(
     name="flowopt",
-    help="Optimization as numerical integration: run methods on test functions and see how they move.",
+    help="Optimization as numerical integration: run methods on test functions and networks, and see how they move.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-USAGE = 2
-"""Exit code for bad input."""
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, 128 + SIGINT as in the shell."""
+app.command()(train)
+
 RECORDS = 2_000_000
 """Records, of one row at one step each, that an exploration keeps of a run unless told otherwise."""
 
@@ -45,7 +45,6 @@ ProblemArgument = Annotated[
 ]
 Steps = Annotated[int, typer.Option(help="Attempted steps at most, rejected ones included.")]
 Out = Annotated[Path, typer.Option(help="Folder for pictures and trajectories; made if it is not there.")]
-Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the numbers to this file.")]
 Starts = Annotated[list[str], typer.Option(metavar="X,Y,...", help="A start; may be given again. Default: standard.")]
 Set = Annotated[
     list[str],

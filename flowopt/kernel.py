@@ -232,12 +232,11 @@ def judge(
     take = carry.alive & ok
     if verdict.accept is not None:
         take = take & verdict.accept
-    goes_back = controller.rejects or not hold
     alive = carry.alive if controller.rejects or hold else take
     energy = system.energy(state, evaluation)
 
     # commit, or roll back bit for bit
-    pick = rows.picker(take) if goes_back else lambda new, old: new
+    pick = _new if hold and not controller.rejects else rows.picker(take)
     state, settled = _settle(method, state, evaluation, carry.settled)
     if rate is not None and method.transforms:
         rate = system.rate(state, evaluation, measure)
@@ -248,6 +247,11 @@ def judge(
 
     carry = Carry(point, point.state, None, None, verdict.h, None, t, alive, memory, settled)
     return carry, Report(take, h, error_max, energy)
+
+
+def _new(new: Any, old: Any) -> Any:
+    """The choice of a step that does not go back to where it was."""
+    return new
 
 
 def tell(

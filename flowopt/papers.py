@@ -376,14 +376,14 @@ def sps(
     f_star: Number = 0.0,
     c: Number = 0.5,
     growth: Number = 2.0,
-    batches_per_epoch: int = 1,
+    batches_per_epoch: int = 500,
     h0: Number = 1.0,
     h_max: Number = float("inf"),
 ) -> Method:
     """SPS: gradient descent with Polyak's step on each batch, which may grow by the factor `growth` in an epoch.
 
-    On a function every step sees all there is: batches_per_epoch = 1. On a network give the length of the data loader;
-    with 1 there is hardly any smoothing.
+    Give the length of the data loader; 500 is what the authors' code assumes. On a function every step sees all there
+    is: with batches_per_epoch = 1 the step can double every time. (On a network that is too much, and it diverges.)
     """
     check_positive("sps", c=c)
     growth = _per_batch("sps", growth, batches_per_epoch)
@@ -402,13 +402,13 @@ def sls(
     shrink: Number = 0.9,
     tries: int = 100,
     growth: Number = 2.0,
-    batches_per_epoch: int = 1,
+    batches_per_epoch: int = 500,
     h_max: Number = 10.0,
 ) -> Method:
     """SLS: gradient descent with an Armijo search on each batch, from a step that may grow by `growth` in an epoch.
 
-    On a function every step sees all there is: batches_per_epoch = 1. On a network give the length of the data loader;
-    with 1 every batch starts at twice the last step, which costs about seven calls of the closure more.
+    Give the length of the data loader; 500 is what the authors' code assumes. On a function every step sees all there
+    is: with batches_per_epoch = 1 the step can double every time, at the price of about seven more evaluations.
     """
     growth = _per_batch("sls", growth, batches_per_epoch)
     return Method(GradientFlow(), BacktrackingEuler(c, shrink, tries), Growing(h0, growth, h_max))

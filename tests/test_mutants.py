@@ -38,6 +38,7 @@ from flowopt.systems.born_infeld import BornInfeld
 from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.systems.hamiltonian import SeparableHamiltonian
 from flowopt.systems.heavy_ball import HeavyBall
+from flowopt.systems.momentum import Momentum
 from flowopt.systems.nesterov_flow import NesterovFlow
 from flowopt.systems.scaled_gradient_flow import ScaledGradientFlow
 from flowopt.transforms.energy_projection import EnergyProjection
@@ -164,7 +165,7 @@ FORMULAS: list[tuple[Any, str, str, str, Test]] = [
         "propose",
         "h if move.h is None else move.h",
         "h",
-        integrators.test_a_line_search_makes_the_first_step_that_will_do,
+        partial(oracles.test_sls, "zakharov", 100, 1.3, 1, 0.5),
     ),
     (
         StoermerVerlet,
@@ -212,7 +213,14 @@ FORMULAS: list[tuple[Any, str, str, str, Test]] = [
         "decay",
         "1 - self.friction",
         "1 - 0.9 * self.friction",
-        partial(oracles.test_momentum_is_torch_sgd_bit_for_bit, "zakharov"),
+        partial(oracles.test_momentum_is_torch_sgd_bit_for_bit, "zakharov", oracles.HEAVY_BALL),
+    ),
+    (
+        Momentum,
+        "kick",
+        "times(self.beta, state",
+        "times(0.9 * self.beta, state",
+        partial(oracles.test_momentum_is_torch_sgd_bit_for_bit, "zakharov", oracles.GDM),
     ),
     (NesterovFlow, "decay", "self.r * h", "h", partial(oracles.test_nesterov, "zakharov")),
     (
@@ -249,7 +257,7 @@ FORMULAS: list[tuple[Any, str, str, str, Test]] = [
     (
         noise,
         "uniform",
-        "index * GOLDEN",
+        "(index ^ 0) * GOLDEN",
         "0 * index",
         partial(transforms.test_neighbours_are_not_correlated, "counters"),
     ),

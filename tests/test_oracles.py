@@ -18,6 +18,7 @@ from scipy.integrate import solve_ivp
 from flowopt import Method, Trajectory, method, minimize, problem
 from flowopt.controllers.fixed import Fixed
 from flowopt.integrators.lookahead import Lookahead
+from flowopt.integrators.symplectic import SymplecticEuler
 from flowopt.noise import normal
 from flowopt.systems.heavy_ball import HeavyBall
 
@@ -95,10 +96,15 @@ def test_step_decay_is_torch_sgd_with_step_lr_bit_for_bit(name: str, factor: flo
     assert np.array_equal(ours(name, "step_decay", 200, lr=1e-3, factor=factor, every=every).x[:, 0], expected)
 
 
+GDM = method("gdm", lr=1e-3, beta=0.9)
+HEAVY_BALL = Method(HeavyBall(mass=1e-3, friction=1 - 0.9), SymplecticEuler(), Fixed(1e-3))
+
+
 @on_both
-def test_momentum_is_torch_sgd_bit_for_bit(name: str) -> None:
+@pytest.mark.parametrize("chosen", [GDM, HEAVY_BALL], ids=["momentum", "heavy ball"])
+def test_momentum_is_torch_sgd_bit_for_bit(name: str, chosen: Method) -> None:
     expected = by_torch(name, 200, lr=1e-3, momentum=0.9)
-    assert np.array_equal(ours(name, "gdm", 200, lr=1e-3, beta=0.9).x[:, 0], expected)
+    assert np.array_equal(ours(name, chosen, 200).x[:, 0], expected)
 
 
 @on_both

@@ -18,8 +18,9 @@ class BacktrackingEuler(ForwardEuler):
 
     The trials are measured before the step is made, so that on a network all of them see the batch of the gradient:
     the stochastic line search (SLS) of Vaswani et al. 2019. A trial costs an evaluation, and only of the rows that
-    still search. (The controller `Armijo` searches too, but compares f before and after a step: on a network two
-    batches. On a function it is cheaper, for it measures no point twice.)
+    still search. A network whose loss changes from call to call, by dropout say, is judged by chance. (The controller
+    `Armijo` searches too, but compares f before and after a step: on a network that is two batches, on a function it
+    is cheaper, for it measures no point twice.)
 
     `tries` step sizes are tried. A row for which none of them will do makes the next smaller one, h shrink^tries, and
     searches on from there: the gradient may be wrong, or f too coarse to tell, but on a network the next batch may know

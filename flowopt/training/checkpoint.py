@@ -13,11 +13,18 @@ from torch import nn
 from torch.optim import Optimizer
 
 from flowopt.errors import BadValue
-from flowopt.files import plain, replacing
+from flowopt.files import check_writable, plain, replacing
 from flowopt.training.datasets.dataset import Dataset
 from flowopt.training.optimizer import FlowOptimizer
 
 CHECKPOINT = "checkpoint.pt"
+
+
+def claim(folder: Path, resume: bool) -> None:
+    """Make a folder for a run. Raises BadValue where that fails, and where a run is that is not to be resumed."""
+    check_writable(folder / CHECKPOINT)
+    if not resume and (folder / CHECKPOINT).exists():
+        raise BadValue(f"{folder} holds a run already: resume it, or take another folder")
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
@@ -26,8 +33,11 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
         torch.save(dict(content), file)
 
 
-def read(folder: Path) -> dict[str, Any] | None:
-    """The checkpoint in a folder, on the CPU; None if there is none. Raises BadValue for a file that is not one."""
+def read(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The checkpoint in a folder, on the CPU; None if there is none.
+
+    Raises BadValue for a file that is not one, and for one of other settings.
+    """
     path = folder / CHECKPOINT
     for leftover in folder.glob(f".{CHECKPOINT}.*.tmp"):  # of a run that was killed while it wrote
         leftover.unlink(missing_ok=True)
@@ -35,17 +45,17 @@ def read(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        content["settings"].items()
-    except Exception as error:  # noqa: BLE001 (a damaged file fails in as many ways as there are in pickle and zip)
+        saved = content["settings"]
+    except Exception as error:  # a damaged file fails in as many ways as there are in pickle and zip
         reason = str(error).split("\n", 1)[0]
-        raise BadValue(f"{path} is not a checkpoint of flowopt, or is damaged ({reason}); start in another folder")
+        raise BadValue(f"{path} is not a checkpoint of flowopt, or is damaged ({reason}); start in another folder") from error
+    _check_settings(folder, saved, settings)
     return content
 
 
-def check_settings(folder: Path, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _check_settings(folder: Path, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise BadValue, naming what differs, unless a checkpoint's settings are those of the run."""
-    absent = object()
-    names = [name for name in {**now, **saved} if saved.get(name, absent) != now.get(name, absent)]
+    names = [name for name in {**now, **saved} if (name in saved, saved.get(name)) != (name in now, now.get(name))]
     # an option that only one of two methods has says no more than that the methods differ
     named = [name for name in names if name in saved and name in now] or names
     if names:

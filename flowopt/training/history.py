@@ -13,15 +13,12 @@ from typing import Any, NamedTuple
 import torch
 
 from flowopt.files import plain, replacing, write_json
-from flowopt.tables import number
 
 METRICS_CSV, METRICS_JSON, STEPS_CSV = "metrics.csv", "metrics.json", "steps.csv"
-NO_METRICS = frozenset(
+NOT_METRICS = frozenset(
     "epoch steps train_loss test_loss h error energy accepted retraces nonfinite seconds".split()  # noqa: SIM905
 )
 """What the record of every epoch has, whatever the task; all else are metrics of the test samples."""
-WIDTH = 10
-"""Characters of a column on the terminal."""
 
 
 class Step(NamedTuple):
@@ -46,7 +43,7 @@ class Step(NamedTuple):
 
 
 Epoch = dict[str, float]
-"""The numbers of an epoch by name: those of NO_METRICS, and the metrics of the task on the test samples."""
+"""The numbers of an epoch by name: those of NOT_METRICS, and the metrics of the task on the test samples."""
 
 
 def summary(steps: Sequence[Step], test: dict[str, float], so_far: int, seconds: float) -> Epoch:
@@ -86,7 +83,7 @@ class History:
     @property
     def metrics(self) -> list[str]:
         """Names of the metrics of the task."""
-        return [name for name in self.epochs[0] if name not in NO_METRICS] if self.epochs else []
+        return [name for name in self.epochs[0] if name not in NOT_METRICS] if self.epochs else []
 
     def of_epoch(self, epoch: int) -> list[Step]:
         """The steps of an epoch, counted from 1."""
@@ -103,18 +100,22 @@ class History:
 
     def header(self) -> str:
         """Heads of the columns of `line`."""
-        return "epoch" + "".join(f"{name.replace('_', ' '):>{WIDTH}}" for name in self._shown())
+        return "epoch" + "".join(f"{column.head:>{column.width}}" for column in self._columns())
 
     def line(self, epoch: Epoch) -> str:
-        """An epoch for the terminal."""
-        return f"{epoch['epoch']:>5}" + "".join(f"{number(epoch[name]):>{WIDTH}}" for name in self._shown())
+        """An epoch for the terminal: no wider than 80 characters."""
+        return f"{epoch['epoch']:>5}" + "".join(
+            f"{epoch[name]:>{width}{how}}" if math.isfinite(epoch[name]) else f"{'-':>{width}}"
+            for name, _, width, how in self._columns()
+        )
 
     def table(self) -> str:
         """All epochs as text."""
         return "\n".join([self.header(), *map(self.line, self.epochs)])
 
-    def _shown(self) -> list[str]:
-        return ["train_loss", "test_loss", *self.metrics[:1], "h", "error", "energy", "accepted", "seconds"]
+    def _columns(self) -> list[_Column]:
+        metrics = [_Column(name, name, max(10, len(name) + 1), ".4g") for name in self.metrics[:1]]
+        return [*_LOSSES, *metrics, *_MEANS]
 
     def to_dict(self) -> dict[str, Any]:
         """Settings, how it ended, and the epochs: plain data."""
@@ -139,6 +140,25 @@ class History:
             Step(int(epoch), int(size), *numbers, bool(accepted), bool(held), bool(finite))
             for epoch, size, *numbers, accepted, held, finite in state["steps"].tolist()
         ]
+
+
+class _Column(NamedTuple):
+    """A column on the terminal."""
+
+    name: str
+    head: str
+    width: int
+    how: str
+
+
+_LOSSES = (_Column("train_loss", "train loss", 11, ".4g"), _Column("test_loss", "test loss", 10, ".4g"))
+_MEANS = (
+    _Column("h", "h", 9, ".3g"),
+    _Column("error", "error", 9, ".3g"),
+    _Column("energy", "energy", 10, ".3g"),
+    _Column("accepted", "accepted", 9, ".3g"),
+    _Column("seconds", "s", 6, ".1f"),
+)
 
 
 def _mean(values: Iterable[float]) -> float:

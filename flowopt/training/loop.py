@@ -10,8 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from flowopt.errors import BadValue, check_count
-from flowopt.files import check_writable
+from flowopt.errors import check_count
 from flowopt.interruption import interruption
 from flowopt.progress import progress_bar
 from flowopt.training import checkpoint, tasks
@@ -86,7 +85,10 @@ def fit(
     chosen = tasks.task(data.task) if task is None else task
     run = Run(model, data, optimizer, batch_size, seed, chosen, scheduler, growth, history)
     folder = None if out is None else Path(out)
-    kept = None if folder is None else _kept(folder, resume, history)
+    kept = None
+    if folder is not None:
+        checkpoint.claim(folder, resume)
+        kept = checkpoint.read(folder, history.settings)
     with checkpoint.random_numbers(seed, run.device), interruption() as asked:
         if kept is not None:
             run.load_state_dict(kept)
@@ -120,16 +122,3 @@ def _epochs(
         if folder is not None:
             run.save(folder)
     history.end("complete", f"{len(history.epochs)} epochs done")  # resumed, and there was nothing left to do
-
-
-def _kept(folder: Path, resume: bool, history: History) -> dict[str, Any] | None:
-    """The checkpoint to go on from, if there is one. Raises BadValue where the run must not write into the folder."""
-    check_writable(folder / checkpoint.CHECKPOINT)
-    kept = checkpoint.read(folder)
-    if kept is None:
-        return None
-    if not resume:
-        done = len(kept["history"]["epochs"])
-        raise BadValue(f"{folder} holds a run already ({done} epochs done): resume it, or take another folder")
-    checkpoint.check_settings(folder, kept["settings"], history.settings)
-    return kept

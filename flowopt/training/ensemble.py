@@ -1,0 +1,266 @@
+"""Ensembles: many networks trained as the rows of one run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from flowopt.blocks import SCALAR, Blocks
+from flowopt.errors import BadValue, check_count, check_range
+from flowopt.interruption import interruption
+from flowopt.kernel import Method
+from flowopt.papers import METHODS, as_method
+from flowopt.progress import progress_bar
+from flowopt.state import Status
+from flowopt.training import tasks
+from flowopt.training.batches import batches, order
+from flowopt.training.evaluation import AT_A_TIME
+from flowopt.training.members import Batch, Members
+from flowopt.training.stacked_model import ModelFn, StackedModel
+
+NUMBERS = 2**18
+"""Parameters of the members that are stepped together on a CPU, about: more would not stay in its caches."""
+
+
+class Ending(NamedTuple):
+    """How a member came to its end."""
+
+    status: Status
+    step: int
+    """The step, from 1, at which its loss or gradient was no number, or its flow had come to an end."""
+    loss: float
+    bad_parameter: str
+    """The first parameter whose gradient was not finite; empty if there was none."""
+
+    def __str__(self) -> str:
+        where = f", gradient first not finite in {self.bad_parameter}" if self.bad_parameter else ""
+        return f"{self.status.words} at step {self.step}: loss {self.loss:g}{where}"
+
+
+class EnsembleRecord(NamedTuple):
+    """The recorded steps of every member, ``(T, B)``; NaN (False) once a member has ended."""
+
+    loss: NDArray[Any]
+    """Loss of the batch at the trial."""
+    h: NDArray[Any]
+    """Step size that led to the trial; NaN at the first."""
+    error: NDArray[Any]
+    """Maximum norm of the estimated local error; NaN where the scheme has no estimate."""
+    energy: NDArray[Any]
+    accepted: NDArray[Any]
+    """Whether the trial was accepted, bool."""
+
+
+class Ensemble:
+    """B copies of a network, each with its own start, seed and hyperparameters, trained as the rows of one run.
+
+        build = lambda seed: torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
+        ensemble = Ensemble(build, 30, "ecco_stable", {"eta": torch.logspace(-3, 2, 30)})
+        ensemble.fit(images, labels, epochs=10)
+        print(ensemble.table(test_images, test_labels))
+
+    model_fn         ``model_fn(seed)`` builds a member, with torch's random numbers seeded by `seed` while it does.
+    members          how many, B.
+    method           a name (`flowopt.list_methods()`) or a Method; multi-stage ones measure wherever they need to.
+    hyperparameters  of the method, and ``weight_decay`` w, which adds w/2 |q|^2 to the loss: one value for all
+                     members, or B numbers, one a member.
+    seeds            B whole numbers, or the first of B successive ones (0 by default): the seed of a member's
+                     initialisation, of its method's random numbers, of its dropout and of its own order of samples.
+    task             a name of `flowopt.training.tasks`, or a Task: the loss and the metrics.
+    dtype            float32 or float64; None: as `model_fn` builds them.
+    chunk            members that are stepped together, which bounds the memory of a step; None: as many as a CPU's
+                     caches hold, on an accelerator all.
+    record_every     keep every n-th step in `record`; 0 keeps none.
+
+    A member moves as a `FlowOptimizer` of its own would, to rounding, with its own step size, accepted or sent back by
+    itself. One whose loss or gradient is not finite ends, unless its method can send it back, and so does one whose
+    system comes to an end (ECDSep below F0): see `status` and `endings`. The others go on as if it had not been there.
+
+    Raises BadValue or UnknownName for what cannot run, before any step: a parameter of another length than B, members
+    that are not alike, modules that torch.vmap cannot run or seed (BatchNorm with running statistics, nn.LSTM).
+    """
+
+    def __init__(
+        self,
+        model_fn: ModelFn,
+        members: int,
+        method: str | Method = "ecco_stable",
+        hyperparameters: Mapping[str, Any] | None = None,
+        *,
+        seeds: int | Sequence[int] | Tensor = 0,
+        task: str | tasks.Task = "classification",
+        dtype: torch.dtype | None = None,
+        chunk: int | None = None,
+        record_every: int = 1,
+    ) -> None:
+        for name, count, least in (("members", members, 1), ("chunk", chunk or 1, 1), ("record_every", record_every, 0)):
+            check_count("Ensemble", name, count, least)
+        given = {name: _per_member(name, value, members) for name, value in (hyperparameters or {}).items()}
+        seeds = _seeds(seeds, members)
+        _network_method(method, given)
+        self.task = task if isinstance(task, tasks.Task) else tasks.task(task)
+        self.hyperparameters, self.seeds, self.record_every = given, seeds.tolist(), record_every
+        self.model = StackedModel(model_fn, self.seeds, dtype)
+        device = self.model.device
+        given = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in given.items()}
+        self.method, decay = _network_method(method, given)
+        everyone = Members(
+            model=self.model,
+            loss=self.task.loss,
+            numbers=torch.arange(members, device=device),
+            method=self.method.for_rows(members, SCALAR),
+            seeds=seeds.to(device),
+            decay=torch.as_tensor(decay, dtype=SCALAR, device=device).expand(members),
+            constants=self.model.constants,
+            q=Blocks(self.model.parameters),
+        )
+        size = sum(part.shape[1] for part in self.model.parameters)
+        together = chunk or (max(1, NUMBERS // size) if device.type == "cpu" else members)
+        self._chunks = everyone.numbers.tensor_split(math.ceil(members / together))
+        self._running = [everyone.select(numbers) for numbers in self._chunks]
+        self.endings: dict[int, Ending] = {}
+        """How the members that have ended did, by their number."""
+        self.steps = self.epochs = 0
+        self._record: list[Tensor] = []
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    @property
+    def status(self) -> list[Status]:
+        """Of each member: RUNNING, or why it ended."""
+        return [self.endings[row].status if row in self.endings else Status.RUNNING for row in range(len(self))]
+
+    @property
+    def record(self) -> EnsembleRecord:
+        """Loss, step size, error, energy and acceptance, ``(T, B)``."""
+        numbers = torch.stack(self._record) if self._record else torch.empty(0, 5, len(self))
+        *columns, accepted = numbers.cpu().numpy().swapaxes(0, 1)
+        return EnsembleRecord(*columns, accepted == 1)
+
+    def step(self, inputs: Tensor, targets: Tensor, *, shared: bool = True) -> Tensor:
+        """One step of every member on a batch ``(N, ...)``, or, not `shared`, on one each: ``(B, N, ...)``.
+
+        Returns the losses of the batch ``(B,)`` at the parameters before the step, NaN of members that have ended.
+        """
+        inputs = self._checked(inputs, targets, shared)
+        if shared:
+            return self._step(Batch(inputs, targets, None))
+        index = torch.arange(inputs.shape[0] * inputs.shape[1], device=inputs.device).view(len(self), -1)
+        return self._step(Batch(inputs.flatten(0, 1), targets.flatten(0, 1), index))
+
+    def fit(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        epochs: int,
+        batch_size: int = 128,
+        seed: int | None = 0,
+        progress: bool = False,
+    ) -> None:
+        """Train on samples ``(N, ...)`` for some more epochs, or until no member is left.
+
+        `seed` orders the samples for all members, as `flowopt.training.fit` orders them; with None each member has the
+        order of its own seed. The last batch of an epoch may be smaller. Ctrl-C ends it after the step under way.
+        """
+        check_count("fit", "epochs", epochs, 0)
+        check_count("fit", "batch_size", batch_size, 1)
+        inputs = self._checked(inputs, targets, True)
+        with progress_bar(progress, f"{self.method.name}, {len(self)} members", epochs) as bar, interruption() as asked:
+            for done in range(epochs):
+                for batch in self._batches(inputs, targets, batch_size, seed):
+                    if asked() or not self._running:
+                        return
+                    self._step(batch)
+                self.epochs += 1
+                bar(done + 1)
+
+    @torch.no_grad()
+    def evaluate(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Loss ("loss") and metrics of the task over samples ``(N, ...)``, ``(B,)`` each, in evaluation mode.
+
+        At the last accepted parameters; of a member that has ended, those before its end.
+        """
+        inputs = self._checked(inputs, targets, True)
+        self._gather()
+        means = [self.task.loss, *(metric.mean for metric in self.task.metrics.values())]
+        total = torch.zeros(len(self), len(means), dtype=SCALAR, device=self.model.device)
+        for x, y in zip(inputs.split(AT_A_TIME), targets.split(AT_A_TIME), strict=True):
+            for rows in self._chunks:
+                total[rows] += self.model.means(rows, (x, y), means) * len(x)
+        loss, *found = (total / len(inputs)).unbind(-1)
+        metrics = zip(self.task.metrics.items(), found, strict=True)
+        return {"loss": loss, **{name: metric.finish(value) for (name, metric), value in metrics}}
+
+    def member(self, row: int) -> nn.Module:
+        """A network of its own, with the last accepted parameters of that member."""
+        if not -len(self) <= row < len(self):
+            raise BadValue(f"there is no member {row}: the ensemble has {len(self)}")
+        self._gather()
+        return self.model.member(row)
+
+    def results(self, inputs: Tensor, targets: Tensor) -> list[dict[str, Any]]:
+        """For each member its number, seed, hyperparameters, status, and `evaluate` on these samples: plain values."""
+        found = {name: column.tolist() for name, column in self.evaluate(inputs, targets).items()}
+        return [
+            {"member": row, "seed": self.seeds[row]}
+            | {name: v[row].item() if isinstance(v, Tensor) else v for name, v in self.hyperparameters.items()}
+            | {"status": status.words}
+            | {name: column[row] for name, column in found.items()}
+            for row, status in enumerate(self.status)
+        ]
+
+    def _batches(self, inputs: Tensor, targets: Tensor, size: int, seed: int | None) -> Iterator[Batch]:
+        if seed is not None:
+            for index in batches(len(inputs), size, seed=seed, epoch=self.epochs):
+                index = index.to(inputs.device)
+                yield Batch(inputs[index], targets[index], None)
+        else:
+            seeds = torch.tensor(self.seeds, device=inputs.device)
+            for index in order(len(inputs), seeds, self.epochs).split(size, dim=1):
+                yield Batch(inputs, targets, index)
+
+    @torch.no_grad()
+    def _step(self, batch: Batch) -> Tensor:
+        record = torch.full((5, len(self)), torch.nan, dtype=SCALAR, device=self.model.device)
+        going = []
+        for members in self._running:
+            members, told = members.judged(batch, self.steps)
+            record[:, told.numbers] = told.record
+            goes = told.status == 0
+            if not every(goes):
+                self._end(members.select((~goes).nonzero().squeeze(-1)), told)
+                members = members.select(goes.nonzero().squeeze(-1))
+            if len(members.numbers):
+                going.append(members.moved(batch, self.steps))
+        self._running = going
+        self.steps += 1
+        if self.record_every and (self.steps - 1) % self.record_every == 0:
+            self._record.append(record)
+        return record[0]
+
+    def _end(self, members: Members, told: Told) -> None:
+        write(self.model.parameters, members)
+        ...
+
+    def _gather(self) -> None:
+        """Bring the stacked parameters up to date with the members that are running."""
+        for members in self._running:
+            self._write(members.numbers, members.accepted)
+
+    def _checked(self, inputs: Tensor, targets: Tensor, shared: bool) -> Tensor:
+        """The inputs in the precision of the parameters. Raises BadValue for shapes that do not go together."""
+        front = 1 if shared else 2
+        if inputs.shape[:front] != targets.shape[:front] or not len(inputs) or (not shared and len(inputs) != len(self)):
+            wanted = "(N, ...)" if shared else f"({len(self)}, N, ...)"
+            raise BadValue(
+                f"inputs {tuple(inputs.shape)} and targets {tuple(targets.shape)} must be as many samples, {wanted}"
+            )
+        return inputs.to(self.model.dtype) if inputs.is_floating_point() else inputs
