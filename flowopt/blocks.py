@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import register_pytree_node
 
 SCALAR = torch.float64
 """Numbers of a row (step size, loss, inner products) are in double precision, whatever the blocks are."""
@@ -109,6 +110,13 @@ class Blocks:
         pairs = zip(self.parts, self.pace, strict=True)
         return cast(Tensor, Blocks((step * pace).to(part.dtype) for part, pace in pairs))
 
+    def part(self, matrix: Tensor) -> Tensor:
+        """A matrix ``(B, D)`` cut into blocks like these."""
+        shares = torch.split(matrix, [part.shape[1] for part in self.parts], dim=-1)
+        return cast(
+            Tensor, Blocks((s.to(part.dtype) for s, part in zip(shares, self.parts, strict=True)), self.pace)
+        )
+
     def rows(self, index: Tensor) -> Blocks:
         """The rows `index` only."""
         pace = None if self.pace is None else [number[index] if number.ndim else number for number in self.pace]
@@ -130,6 +138,10 @@ class Blocks:
         """Inner product of each row with the same row of another, ``(B,)``."""
         pairs = zip(self.parts, other.parts, strict=True)
         return _over(torch.sum, [torch.linalg.vecdot(mine, theirs) for mine, theirs in pairs])
+
+
+# so that torch.func (jvp, for one) goes through to the tensors inside; the pace concerns steps, not functions
+register_pytree_node(Blocks, lambda leaf: (list(leaf.parts), None), lambda parts, _: Blocks(parts))
 
 
 def elementwise(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Blocks:

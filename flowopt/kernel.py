@@ -100,11 +100,6 @@ class Method:
         return any(part.needs_value for part in self.parts)
 
     @property
-    def dense(self) -> bool:
-        """Whether a part does linear algebra on one matrix ``(B, D)``."""
-        return any(part.dense for part in self.parts)
-
-    @property
     def looks_back(self) -> bool:
         """Whether a step is judged by the point it came from, or sent back to it."""
         return self.controller.looks_back or self.controller.rejects

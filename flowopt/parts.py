@@ -72,11 +72,6 @@ class Part:
         return (inspect.getdoc(cls) or "").split("\n", 1)[0]
 
     @property
-    def dense(self) -> bool:
-        """Whether it does linear algebra on one matrix ``(B, D)``, which the many tensors of a network are not."""
-        return False
-
-    @property
     def needs_value(self) -> bool:
         """Whether it works with the value of the objective, and not with the gradient alone."""
         return False

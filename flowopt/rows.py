@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowopt.blocks import Blocks
+from flowopt.blocks import Blocks, elementwise
 from flowopt.state import Evaluation, Number, Rate, State
 
 NARROW = 4
@@ -52,6 +52,16 @@ def steps(h: Tensor, leaf: Tensor) -> Tensor:
     if isinstance(leaf, Blocks) and leaf.pace is not None:
         return leaf.paced(h.unsqueeze(-1))
     return h.unsqueeze(-1)
+
+
+def joined(leaf: Tensor) -> Tensor:
+    """A leaf as one matrix ``(B, D)``, in the widest of its blocks' precisions."""
+    return torch.cat(leaf.parts, dim=-1) if isinstance(leaf, Blocks) else leaf
+
+
+def parted(matrix: Tensor, like: Tensor) -> Tensor:
+    """A matrix ``(B, D)`` as a leaf like another: the reverse of `joined`."""
+    return like.part(matrix) if isinstance(like, Blocks) else matrix
 
 
 def advance(state: State, rate: Rate, h: Tensor | float) -> State:
@@ -108,8 +118,12 @@ def picker(take: Tensor) -> Pick:
         return lambda new, old: new
 
     def pick(new: Any, old: Any) -> Any:
-        if isinstance(new, Tensor | Blocks):
-            return new if new is old else torch.where(take.unsqueeze(-1) if new.ndim == 2 else take, new, old)
+        if new is old:
+            return new
+        if isinstance(new, Blocks):
+            return elementwise(torch.where, take.unsqueeze(-1), new, old)
+        if isinstance(new, Tensor):
+            return torch.where(take.unsqueeze(-1) if new.ndim == 2 else take, new, old)
         if isinstance(new, dict):
             return {name: pick(leaf, old[name]) for name, leaf in new.items()}
         if isinstance(new, tuple):

@@ -13,8 +13,10 @@ from flowopt.controllers.pi import PI
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.implicit import BackwardEuler
 from flowopt.integrators.runge_kutta import Heun
+from flowopt.integrators.symplectic import SymplecticEuler
 from flowopt.papers import METHODS
 from flowopt.systems.gradient_flow import GradientFlow
+from flowopt.systems.heavy_ball import HeavyBall
 from flowopt.transforms.iterate_averaging import IterateAveraging
 
 Setting = tuple[Any, dict[str, Any]]
@@ -107,7 +109,7 @@ ALTERNATIVES: dict[str, dict[str, Setting]] = {
         "growth": (1.5, {}),
         "batches_per_epoch": (10, {}),
         "h0": (1e-4, {}),
-        "h_max": (1e-3, {}),
+        "h_max": (1e-4, {}),
     },
     "sls": {
         "h0": (0.3, {}),
@@ -173,6 +175,10 @@ def implicit(**parameters: Any) -> Method:
     return Method(GradientFlow(), BackwardEuler(**parameters), Fixed(0.1))
 
 
+def heavy_ball(**parameters: Any) -> Method:
+    return Method(HeavyBall(**({"mass": 1e-3} | parameters)), SymplecticEuler(), Fixed(1e-3))
+
+
 def averaged(**parameters: Any) -> Method:
     return Method(GradientFlow(), ForwardEuler(), Fixed(1e-3), (IterateAveraging(**parameters),))
 
@@ -187,6 +193,8 @@ OF_PARTS: list[tuple[Any, str, Any]] = [
     (barzilai_borwein, "h_max", 1e-3),
     (implicit, "tolerance", 1e-1),
     (implicit, "max_iterations", 2),
+    (heavy_ball, "mass", 2e-3),
+    (heavy_ball, "friction", 0.1),
     (averaged, "window", 7),
 ]
 """Parameters of parts that no named method passes on."""

@@ -51,7 +51,7 @@ def vector(model: Sequential) -> Tensor:
 
 def paces(model: Sequential) -> Tensor:
     sizes = [sum(p.numel() for p in model[layer].parameters()) for layer in (0, 2)]
-    return torch.cat([torch.full((size,), pace) for size, pace in zip(sizes, PACES, strict=True)]).double()
+    return torch.cat([torch.full((n,), pace, dtype=torch.float64) for n, pace in zip(sizes, PACES, strict=True)])
 
 
 def accuracy(model: Sequential) -> float:

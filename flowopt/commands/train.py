@@ -6,23 +6,24 @@ import math
 import re
 import signal
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import torch
 import typer
+from torch import nn
 
 from flowopt.commands.options import INTERRUPTED, TERMINATED, Json
 from flowopt.commands.train_settings import TrainSettings, check_optimizer, make_optimizer, sort_out
 from flowopt.errors import BadValue, UnknownName, check_count
 from flowopt.files import check_writable, plain, write_json
 from flowopt.training import checkpoint, datasets, models
-from flowopt.training.datasets import Dataset
 from flowopt.training.checkpoint import CHECKPOINT
+from flowopt.training.datasets import Dataset
 from flowopt.training.history import METRICS_CSV, METRICS_JSON, STEPS_CSV, History
 from flowopt.training.loop import fit
 from flowopt.training.run import MODEL
@@ -31,21 +32,6 @@ DEFAULT_MODELS = {"classification": "mlp:64-32", "regression": "lstm:32", "langu
 """Of each task."""
 OUT = Path("flowopt-out")
 """Where runs go that are not told where to go."""
-
-
-class Job(NamedTuple):
-    """What is to be trained, whatever the method."""
-
-    data: Dataset
-    model: str
-    given: TrainSettings
-    epochs: int
-    batch_size: int
-    seed: int
-    device: torch.device
-    limiting: str | None
-    resume: bool
-    tensorboard: bool
 
 
 def train(
@@ -96,7 +82,8 @@ def train(
     given = sort_out(set_, chosen)
     for option, value, least in (("--epochs", epochs, 1), ("--batch-size", batch_size, 1), ("--seed", seed, 0)):
         check_count("flowopt train", option, value, least)
-    _check_names(dataset, model, given)
+    if model is not None:
+        _check_model(model, given.model)
     for name in chosen:
         check_optimizer(name, given.methods[name], limiting)
     place = _device(device)
@@ -109,10 +96,26 @@ def train(
     with _termination() as exit_code:
         data = datasets.load(dataset, **{"data_dir": data_dir, "download": download} | given.data)
         spec = DEFAULT_MODELS[data.task] if model is None else model
-        job = Job(data, spec, given, epochs, batch_size, seed, place, limiting, resume, tensorboard)
         runs: dict[str, History] = {}
         for name, folder in folders.items():
-            runs[name] = _run(job, name, folder)
+            print(f"{name}: {spec} on {data.name}, {place}, in {folder}", flush=True)
+            network = _network(spec, data, seed, given.model).to(place)
+            steps = math.ceil(len(data.train_inputs) / batch_size)
+            optimizer = make_optimizer(name, given.methods[name], network, seed, steps, limiting)
+            runs[name] = fit(
+                network,
+                data,
+                optimizer,
+                epochs=epochs,
+                batch_size=batch_size,
+                seed=seed,
+                out=folder,
+                resume=resume,
+                settings=_described(given, method=name, model=spec, limiting=limiting),
+                callbacks=[_Lines(), *_events(folder, tensorboard)],
+                progress=True,
+            )
+            print(f"{name}: {_ending(runs[name])}", flush=True)
             if runs[name].status == "interrupted":
                 break
         _finish(runs, folders, root / "curves.png", json)
@@ -121,34 +124,16 @@ def train(
             raise typer.Exit(exit_code())
 
 
-def _run(job: Job, method: str, folder: Path) -> History:
-    data, options = job.data, job.given
-    print(f"{method}: {job.model} on {data.name}, {job.device}, in {folder}", flush=True)
+def _network(spec: str, data: Dataset, seed: int, options: dict[str, Any]) -> nn.Module:
     shape: dict[str, Any] = {"input_shape": data.input_shape, "outputs": data.outputs, "task": data.task}
-    model = models.build(job.model, **shape, seed=job.seed, **options.model).to(job.device)
-    steps = math.ceil(len(data.train_inputs) / job.batch_size)
-    parameters = options.methods[method]
-    settings: dict[str, Any] = {"method": method, "model": job.model, "limiting": job.limiting}
-    for section, chosen in (("model", options.model), ("data", options.data)):
-        settings |= {f"{section}.{key}": value for key, value in chosen.items()}
-    with _events(folder, job.tensorboard) as events:
-        history = fit(
-            model,
-            data,
-            make_optimizer(
-                method, parameters, model, seed=job.seed, steps_an_epoch=steps, limiting=job.limiting
-            ),
-            epochs=job.epochs,
-            batch_size=job.batch_size,
-            seed=job.seed,
-            out=folder,
-            resume=job.resume,
-            settings=plain(settings),
-            callbacks=[_Lines(), *events],
-            progress=True,
-        )
-    print(f"{method}: {_ending(history)}", flush=True)
-    return history
+    return models.build(spec, **shape, seed=seed, **options)
+
+
+def _described(given: TrainSettings, **settings: Any) -> dict[str, Any]:
+    """What the record and the checkpoint shall say of the settings."""
+    for section, options in (("model", given.model), ("data", given.data)):
+        settings |= {f"{section}.{key}": value for key, value in options.items()}
+    return {name: plain(value) for name, value in settings.items()}
 
 
 class _Lines:
@@ -176,23 +161,22 @@ def _ending(history: History) -> str:
     return "; ".join(parts)
 
 
-@contextmanager
-def _events(folder: Path, wanted: bool) -> Iterator[list[Callable[[History], object]]]:
+def _events(folder: Path, wanted: bool) -> list[Callable[[History], object]]:
     """The callback that writes events for TensorBoard, if they are wanted."""
     if not wanted:
-        yield []
-        return
+        return []
     from flowopt.training.tensorboard import TensorBoardLogger, summary_writer
 
-    with summary_writer(folder / "tensorboard") as writer:
-        yield [TensorBoardLogger(writer)]
+    return [TensorBoardLogger(summary_writer(folder / "tensorboard"))]
 
 
 def _finish(runs: dict[str, History], folders: dict[str, Path], picture: Path, json: Path | None) -> None:
     """Draw the curves, write the JSON, and say which files there are."""
     from flowopt.plots.training import training_curves
 
-    files = [folders[name] / file for name in runs for file in (METRICS_CSV, STEPS_CSV, METRICS_JSON, MODEL, CHECKPOINT)]
+    files = []
+    for name in runs:
+        print(f"wrote {', '.join((METRICS_CSV, METRICS_JSON, STEPS_CSV, MODEL, CHECKPOINT))} in {folders[name]}")
     if any(history.epochs for history in runs.values()):
         training_curves(runs, picture)
         files.append(picture)
@@ -221,19 +205,14 @@ def _termination() -> Iterator[Callable[[], int]]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _check_names(dataset: str, model: str | None, given: TrainSettings) -> None:
-    """Raise UnknownName for a dataset, a model or an option of theirs that does not exist."""
-    _check_known(f"option of {dataset}", given.data, datasets.accepts(dataset).keys() - {"dtype"})
-    if model is not None:
-        name = model.partition(":")[0]
-        _check_known("model", [name], models.MODELS)
-        _check_known(f"option of {name}", given.model, models.MODELS[name].options)
-
-
-def _check_known(kind: str, names: Collection[str], known: Collection[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise UnknownName(kind, name, known)
+def _check_model(spec: str, options: dict[str, Any]) -> None:
+    """Raise UnknownName for a model, or an option of it, that does not exist: sooner than `models.build` can."""
+    name = spec.partition(":")[0]
+    if name not in models.MODELS:
+        raise UnknownName("model", name, models.MODELS)
+    for option in options:
+        if option not in models.MODELS[name].options:
+            raise UnknownName(f"option of {name}", option, models.MODELS[name].options)
 
 
 def _device(name: str) -> torch.device:

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from torch import nn
-from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from flowopt.baselines.torch_optimizers import OptimizerRecipe, as_optimizer
@@ -65,10 +64,9 @@ def make_optimizer(
     method: str,
     parameters: dict[str, Any],
     model: nn.Module,
-    *,
-    seed: int,
-    steps_an_epoch: int,
-    limiting: str | None,
+    seed: int = 0,
+    steps_an_epoch: int = 1,
+    limiting: str | None = None,
 ) -> Optimizer:
     """The optimizer of a model. Parameters of a method that are the length of an epoch are set to it.
 
@@ -90,8 +88,7 @@ def make_optimizer(
 
 def check_optimizer(method: str, parameters: dict[str, Any], limiting: str | None) -> None:
     """Build the optimizer for a trifle, so that what is wrong with it is said before any work is done."""
-    trifle = nn.Linear(1, 1)
-    make_optimizer(method, parameters, trifle, seed=0, steps_an_epoch=1, limiting=limiting)
+    make_optimizer(method, parameters, nn.Linear(1, 1), limiting=limiting)
 
 
 def _recipe(method: str, parameters: dict[str, Any]) -> OptimizerRecipe:

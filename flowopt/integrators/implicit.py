@@ -45,17 +45,13 @@ class BackwardEuler(Integrator):
         check_count(self.name, "max_iterations", self.max_iterations, 1)
 
     @property
-    def dense(self) -> bool:
-        return True
-
-    @property
     def needs_hvp(self) -> bool:
         return True
 
     def move(self, system: System, point: Point, h: Tensor, measure: Measure | None) -> Move:
         assert point.rate is not None and measure is not None
         state, moving = point.state, list(point.rate)
-        step = rows.column(h)
+        step = _steps(h, state, moving)
         origin = _flat(state, moving)
         x = origin  # on a stiff field a first guess by forward Euler would be far off
         todo = torch.ones_like(h, dtype=torch.bool)
@@ -120,15 +116,24 @@ class _Jacobian:
             unit = torch.zeros_like(b)
             unit[:, j] = 1
             bent = hessian[..., j - offset] if 0 <= j - offset < dim else torch.zeros_like(hessian[..., 0])
-            columns.append(unit - step * self.times(unit, bent))
+            columns.append(unit - step * self.times(unit, rows.parted(bent, self.state["q"])))
         solution, info = torch.linalg.solve_ex(torch.stack(columns, dim=-1), b.unsqueeze(-1))
         return torch.where((info == 0).unsqueeze(-1), solution.squeeze(-1), torch.nan)
 
 
 def _flat(leaves: State, names: list[str]) -> Tensor:
-    return leaves[names[0]] if len(names) == 1 else torch.cat([leaves[name] for name in names], dim=-1)
+    joined = [rows.joined(leaves[name]) for name in names]
+    return joined[0] if len(names) == 1 else torch.cat(joined, dim=-1)
 
 
 def _unflat(x: Tensor, state: State, names: list[str]) -> State:
     parts = torch.split(x, [state[name].shape[-1] for name in names], dim=-1)
-    return state | dict(zip(names, parts, strict=True))
+    return state | {name: rows.parted(part, state[name]) for name, part in zip(names, parts, strict=True)}
+
+
+def _steps(h: Tensor, state: State, names: list[str]) -> Tensor:
+    """The step of every coordinate, ``(B, n)``, or ``(B, 1)`` where it is the same for all."""
+    steps = [rows.steps(h, state[name]) for name in names]
+    if all(isinstance(step, Tensor) for step in steps):
+        return steps[0]
+    return torch.cat([rows.joined(step * torch.ones_like(state[n])) for n, step in zip(names, steps, strict=True)], -1)

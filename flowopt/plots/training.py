@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,18 +78,22 @@ def _panels(run: History) -> tuple[Panel, ...]:
 
 
 def _fill(axes: Axes, panel: Panel, runs: list[History]) -> None:
-    drawn = []
+    drawn: list[Array] = []
+
+    def draw(times: Array, values: Array, **how: Any) -> None:
+        good = np.isfinite(values) & ((values > 0) | (not panel.positive))
+        if good.any():
+            axes.plot(times[good], values[good], **how)
+            drawn.append(values[good])
+
     for number, run in enumerate(runs):
         look = style.look(number)
-        curves = [(_times(run), _column(run.steps, panel.of_step), {"lw": 0.5, "alpha": 0.5})] if panel.of_step else []
+        if panel.of_step:
+            steps = np.array([getattr(step, panel.of_step) for step in run.steps])
+            draw(_times(run), steps, color=look.colour, lw=0.5, alpha=0.5)
         means = np.array([epoch.get(panel.of_epoch, np.nan) for epoch in run.epochs])
         dots = look.marker if len(means) <= 40 else None
-        curves.append((np.arange(1, len(means) + 1), means, {"lw": 1.8, "ls": look.dash, "marker": dots, "ms": 3.5}))
-        for times, values, how in curves:
-            good = np.isfinite(values) & ((values > 0) | (not panel.positive))
-            if good.any():
-                axes.plot(times[good], values[good], color=look.colour, **how)
-                drawn.append(values[good])
+        draw(np.arange(1, len(means) + 1), means, color=look.colour, lw=1.8, ls=look.dash, marker=dots, ms=3.5)
     axes.set_ylabel(panel.label)
     if drawn:
         fit(axes, drawn)
@@ -98,17 +101,8 @@ def _fill(axes: Axes, panel: Panel, runs: list[History]) -> None:
         style.note(axes, panel.missing)
 
 
-def _column(steps: list[Any], name: str) -> Array:
-    return np.array([getattr(step, name) for step in steps], dtype=float)
-
-
 def _times(run: History) -> Array:
-    """When each step ended, in epochs; the steps of an epoch that was interrupted are spaced as in the longest."""
-    counts = Counter(step.epoch for step in run.steps)
-    places: Counter[int] = Counter()
-    times = []
-    for step in run.steps:
-        places[step.epoch] += 1
-        whole = counts[step.epoch] if step.epoch <= len(run.epochs) else max(counts.values())
-        times.append(step.epoch - 1 + places[step.epoch] / whole)
-    return np.array(times)
+    """When each step ended, in epochs; one that was interrupted is as long as the first."""
+    ends = [0, *(epoch["steps"] for epoch in run.epochs)]
+    ends.append(max(len(run.steps), ends[-1] + ends[1]))
+    return np.interp(np.arange(1, len(run.steps) + 1), ends, np.arange(len(ends)))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flowopt import rows
 from flowopt.errors import BadValue, check_range
 from flowopt.parts import System, full
 from flowopt.state import Evaluation, Measure, Number, Rate, State
@@ -28,10 +29,6 @@ class NewtonFlow(System):
     provides = frozenset()
 
     @property
-    def dense(self) -> bool:
-        return True
-
-    @property
     def needs_hvp(self) -> bool:
         return True
 
@@ -48,8 +45,9 @@ class NewtonFlow(System):
         hessian = measure.hessian(state["q"])
         damping = full(evaluation.value, self.damping).reshape(-1, 1, 1)
         matrix = hessian + damping * torch.eye(hessian.shape[-1], dtype=hessian.dtype, device=hessian.device)
-        solution, info = torch.linalg.solve_ex(matrix, evaluation.grad.unsqueeze(-1))
-        return {"q": torch.where((info == 0).unsqueeze(-1), -solution.squeeze(-1), torch.nan)}
+        solution, info = torch.linalg.solve_ex(matrix, rows.joined(evaluation.grad).unsqueeze(-1))
+        field = torch.where((info == 0).unsqueeze(-1), -solution.squeeze(-1), torch.nan)
+        return {"q": rows.parted(field, state["q"])}
 
     def energy(self, state: State, evaluation: Evaluation) -> Tensor:
         return 0.5 * evaluation.square

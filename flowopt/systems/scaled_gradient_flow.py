@@ -46,10 +46,6 @@ class ScaledGradientFlow(System):
         check_choice(self.name, "normalise", self.normalise, ("max", "mean", None))
 
     @property
-    def dense(self) -> bool:
-        return self.scaling == "limit"
-
-    @property
     def needs_hvp(self) -> bool:
         return self.scaling in ("curvature", "limit")
 
@@ -95,8 +91,9 @@ class ScaledGradientFlow(System):
         def update(z: Tensor) -> Tensor:
             return (g * (hessian @ (z * g).unsqueeze(-1)).squeeze(-1)).clamp(min=1.0).sqrt()
 
+        leaf, g = g, rows.joined(g)
         z = torch.ones_like(g)
         for _ in range(FIXED_POINT_STEPS):
             z = update(z)
         settled = (update(z) - z).abs() <= 1e-6 * z
-        return torch.where(settled, z, torch.nan)
+        return rows.parted(torch.where(settled, z, torch.nan), leaf)

@@ -35,10 +35,6 @@ def network_method(given: str | Method, overrides: dict[str, Any]) -> NetworkMet
     weight_decay = overrides.pop("weight_decay", 0.0) if "weight_decay" not in known else 0.0
     check_range("FlowOptimizer", "weight_decay", weight_decay, 0.0)
     method = as_method(given, overrides)
-    if method.dense:
-        raise BadValue(
-            f"{method.name} solves linear equations with the matrix of all parameters, which is too large for a network"
-        )
     lr = overrides.get("lr", known.get("lr"))
     controller = method.controller
     if lr is None or lr not in (controller.parameters.get("h"), controller.parameters.get("lr")):

@@ -48,7 +48,9 @@ def read(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         saved = content["settings"]
     except Exception as error:  # a damaged file fails in as many ways as there are in pickle and zip
         reason = str(error).split("\n", 1)[0]
-        raise BadValue(f"{path} is not a checkpoint of flowopt, or is damaged ({reason}); start in another folder") from error
+        raise BadValue(
+            f"{path} is not a checkpoint of flowopt, or is damaged ({reason}); start in another folder"
+        ) from error
     _check_settings(folder, saved, settings)
     return content
 
@@ -70,7 +72,7 @@ def settings_of(model: nn.Module, data: Dataset, optimizer: Optimizer) -> dict[s
     """What tells one run from another, in plain data: the samples, the model's size, the optimizer's parameters."""
     checksum = 0
     for tensor in (data.train_inputs, data.train_targets, data.test_inputs, data.test_targets):
-        checksum = zlib.crc32(tensor.cpu().contiguous().numpy(), checksum)
+        checksum = zlib.crc32(tensor.cpu().contiguous().numpy().data, checksum)
     parts = optimizer.method.parts if isinstance(optimizer, FlowOptimizer) else ()
     described = {
         "data": data.name,
@@ -87,22 +89,21 @@ def settings_of(model: nn.Module, data: Dataset, optimizer: Optimizer) -> dict[s
 @contextmanager
 def random_numbers(seed: int, device: torch.device) -> Iterator[None]:
     """Inside, torch's random numbers (dropout) start from the seed; outside they go on as if nothing had been drawn."""
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(seed)
-        for gpu in cuda:
-            torch.cuda.set_rng_state(torch.Generator(gpu).manual_seed(seed).get_state(), gpu)
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(torch.Generator(device).manual_seed(seed).get_state(), device)
         yield
 
 
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    """The state of torch's random numbers on the CPU and on this device."""
-    state = {"cpu": torch.get_rng_state()}
-    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+    """The states of torch's random numbers on the CPU and on a GPU that the run is on."""
+    cuda = {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+    return {"cpu": torch.get_rng_state(), **cuda}
 
 
 def set_random_state(state: Mapping[str, torch.Tensor], device: torch.device) -> None:
-    """Go on from that state; a device that the run was not on before keeps its own."""
+    """Go on from these states; a kind of device that the run was not on goes on from the seed."""
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)

@@ -11,10 +11,10 @@ from torch.nn import Parameter
 
 from flowopt.blocks import SCALAR, Blocks
 from flowopt.errors import BadValue
-from flowopt.state import Evaluation
+from flowopt.state import Evaluation, Measure
 from flowopt.training.layout import flat_as, shaped
+from flowopt.training.second_order import hessian
 from flowopt.training.step import Terms, measured, write
-
 
 class ClosureMeasure:
     """Value, gradient and Hessian-vector products of a network, for integrators that look ahead of the trial.
@@ -63,6 +63,10 @@ class ClosureMeasure:
             products = [-product for product in products]
         decayed = zip(products, parts, self._decay.unbind(), strict=True)
         return cast(Tensor, Blocks(product.to(part.dtype) + part * w.to(part.dtype) for product, part, w in decayed))
+
+    def hessian(self, q: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Dense Hessian ``(1, D, D)`` at the last point that was measured, by D products."""
+        return hessian(cast(Measure, self), q)
 
 
 def gradient(parameter: Parameter) -> Tensor:

@@ -20,9 +20,8 @@ class Compiled:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         # many optimizers share the code of one function: what one of them compiles must not count for the others
-        apart = (
-            {"isolate_recompiles": True} if "isolate_recompiles" in inspect.signature(torch.compile).parameters else {}
-        )
+        known = inspect.signature(torch.compile).parameters
+        apart: dict[str, Any] = {"isolate_recompiles": True} if "isolate_recompiles" in known else {}
         self._compiled: Callable[..., Any] | None = torch.compile(function, fullgraph=True, dynamic=False, **apart)
 
     def __call__(self, *args: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +17,12 @@ from flowopt.interruption import interruption
 from flowopt.kernel import Method
 from flowopt.papers import METHODS, as_method
 from flowopt.progress import progress_bar
-from flowopt.state import Status
+from flowopt.rows import every
+from flowopt.state import Number, Status
 from flowopt.training import tasks
 from flowopt.training.batches import batches, order
 from flowopt.training.evaluation import AT_A_TIME
-from flowopt.training.members import Batch, Members
+from flowopt.training.members import Batch, Members, Told
 from flowopt.training.stacked_model import ModelFn, StackedModel
 
 NUMBERS = 2**18
@@ -116,7 +117,7 @@ class Ensemble:
             numbers=torch.arange(members, device=device),
             method=self.method.for_rows(members, SCALAR),
             seeds=seeds.to(device),
-            decay=torch.as_tensor(decay, dtype=SCALAR, device=device).expand(members),
+            decay=None if decay is None else torch.as_tensor(decay, dtype=SCALAR, device=device).expand(members),
             constants=self.model.constants,
             q=Blocks(self.model.parameters),
         )
@@ -236,7 +237,7 @@ class Ensemble:
             record[:, told.numbers] = told.record
             goes = told.status == 0
             if not every(goes):
-                self._end(members.select((~goes).nonzero().squeeze(-1)), told)
+                self._end(members, told, (~goes).nonzero().squeeze(-1))
                 members = members.select(goes.nonzero().squeeze(-1))
             if len(members.numbers):
                 going.append(members.moved(batch, self.steps))
@@ -246,14 +247,21 @@ class Ensemble:
             self._record.append(record)
         return record[0]
 
-    def _end(self, members: Members, told: Told) -> None:
-        write(self.model.parameters, members)
-        ...
+    def _end(self, members: Members, told: Told, places: Tensor) -> None:
+        ended = members.select(places)
+        self._keep(ended.numbers, ended.point)
+        for place, number in zip(places.tolist(), ended.numbers.tolist(), strict=True):
+            status, loss, bad = Status(int(told.status[place])), float(told.record[0, place]), int(told.bad[place])
+            self.endings[number] = Ending(status, self.steps + 1, loss, self.model.names[bad] if bad >= 0 else "")
 
     def _gather(self) -> None:
         """Bring the stacked parameters up to date with the members that are running."""
         for members in self._running:
-            self._write(members.numbers, members.accepted)
+            self._keep(members.numbers, members.accepted)
+
+    def _keep(self, numbers: Tensor, q: Blocks) -> None:
+        for stacked, part in zip(self.model.parameters, q.parts, strict=True):
+            stacked[numbers] = part
 
     def _checked(self, inputs: Tensor, targets: Tensor, shared: bool) -> Tensor:
         """The inputs in the precision of the parameters. Raises BadValue for shapes that do not go together."""
@@ -264,3 +272,46 @@ class Ensemble:
                 f"inputs {tuple(inputs.shape)} and targets {tuple(targets.shape)} must be as many samples, {wanted}"
             )
         return inputs.to(self.model.dtype) if inputs.is_floating_point() else inputs
+
+
+def _per_member(name: str, value: Any, members: int) -> Any:
+    """A hyperparameter: one value as it is, or one number a member, ``(B,)`` float64."""
+    if not isinstance(value, (Tensor, np.ndarray, Sequence)) or isinstance(value, str):
+        return value
+    try:
+        numbers = torch.as_tensor(value).to(torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadValue(f"Ensemble: {name} = {value!r} must be numbers, one a member: {error}") from error
+    if numbers.ndim == 0:
+        return numbers.item()
+    if numbers.shape != (members,):
+        raise BadValue(
+            f"Ensemble: {name} has shape {tuple(numbers.shape)}, but there are {members} members; give one value, or "
+            f"one for each of them, ({members},)"
+        )
+    return numbers
+
+
+def _seeds(seeds: int | Sequence[int] | Tensor, members: int) -> Tensor:
+    try:
+        found = torch.as_tensor(seeds)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadValue(f"Ensemble: seeds = {seeds!r} must be whole numbers: {error}") from error
+    if found.ndim == 0:
+        found = found + torch.arange(members)
+    if found.dtype != torch.int64 or found.shape != (members,) or bool((found < 0).any()):
+        raise BadValue(f"Ensemble: seeds = {seeds!r} must be {members} whole numbers >= 0, or the first of them")
+    return found
+
+
+def _network_method(given: str | Method, hyperparameters: Mapping[str, Any]) -> tuple[Method, Number | None]:
+    """The method, and the weight decay of the objective, if it is not the method's own."""
+    if isinstance(given, str) and given.partition(":")[0] in ("torch", "scipy"):
+        raise BadValue(f"{given} is not a flow of ours; gd and gdm are torch.optim.SGD, others train in a loop of theirs")
+    overrides = dict(hyperparameters)
+    known = METHODS[given].defaults if isinstance(given, str) and given in METHODS else {}
+    decay = overrides.pop("weight_decay", None) if "weight_decay" not in known else None
+    if decay is not None:
+        check_range("Ensemble", "weight_decay", decay, 0.0)
+    method = as_method(given, overrides)
+    return method, decay

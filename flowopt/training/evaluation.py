@@ -23,7 +23,7 @@ def evaluate(model: nn.Module, inputs: Tensor, targets: Tensor, task: Task) -> d
     training = model.training
     model.eval()
     try:
-        for x, y in zip(inputs.split(AT_A_TIME), targets.split(AT_A_TIME), strict=True):
+        for x, y in zip(torch.split(inputs, AT_A_TIME), torch.split(targets, AT_A_TIME), strict=True):
             output = model(x)
             for name, mean in means.items():
                 totals[name] = totals[name] + mean(output, y).to(torch.float64) * len(x)

@@ -20,6 +20,16 @@ NOT_METRICS = frozenset(
 )
 """What the record of every epoch has, whatever the task; all else are metrics of the test samples."""
 
+LOSS_COLUMNS = [("train_loss", "train loss", 11, ".4g"), ("test_loss", "test loss", 10, ".4g")]
+MEAN_COLUMNS = [
+    ("h", "h", 9, ".3g"),
+    ("error", "error", 9, ".3g"),
+    ("energy", "energy", 10, ".3g"),
+    ("accepted", "accepted", 9, ".3g"),
+    ("seconds", "s", 6, ".1f"),
+]
+"""What the terminal shows of an epoch, the metric between them: name, head, width and format."""
+
 
 class Step(NamedTuple):
     """One step of the optimizer. What an optimizer does not tell is NaN."""
@@ -100,7 +110,7 @@ class History:
 
     def header(self) -> str:
         """Heads of the columns of `line`."""
-        return "epoch" + "".join(f"{column.head:>{column.width}}" for column in self._columns())
+        return "epoch" + "".join(f"{head:>{width}}" for _, head, width, _ in self._columns())
 
     def line(self, epoch: Epoch) -> str:
         """An epoch for the terminal: no wider than 80 characters."""
@@ -113,9 +123,9 @@ class History:
         """All epochs as text."""
         return "\n".join([self.header(), *map(self.line, self.epochs)])
 
-    def _columns(self) -> list[_Column]:
-        metrics = [_Column(name, name, max(10, len(name) + 1), ".4g") for name in self.metrics[:1]]
-        return [*_LOSSES, *metrics, *_MEANS]
+    def _columns(self) -> list[tuple[str, str, int, str]]:
+        metrics = [(name, name, max(10, len(name) + 1), ".4g") for name in self.metrics[:1]]
+        return [*LOSS_COLUMNS, *metrics, *MEAN_COLUMNS]
 
     def to_dict(self) -> dict[str, Any]:
         """Settings, how it ended, and the epochs: plain data."""
@@ -137,28 +147,9 @@ class History:
         """Go on from a state dict."""
         self.epochs, self.status, self.message = list(state["epochs"]), state["status"], state["message"]
         self.steps = [
-            Step(int(epoch), int(size), *numbers, bool(accepted), bool(held), bool(finite))
-            for epoch, size, *numbers, accepted, held, finite in state["steps"].tolist()
+            Step(int(epoch), int(size), loss, h, error, energy, bool(accepted), bool(held), bool(finite))
+            for epoch, size, loss, h, error, energy, accepted, held, finite in state["steps"].tolist()
         ]
-
-
-class _Column(NamedTuple):
-    """A column on the terminal."""
-
-    name: str
-    head: str
-    width: int
-    how: str
-
-
-_LOSSES = (_Column("train_loss", "train loss", 11, ".4g"), _Column("test_loss", "test loss", 10, ".4g"))
-_MEANS = (
-    _Column("h", "h", 9, ".3g"),
-    _Column("error", "error", 9, ".3g"),
-    _Column("energy", "energy", 10, ".3g"),
-    _Column("accepted", "accepted", 9, ".3g"),
-    _Column("seconds", "s", 6, ".1f"),
-)
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -126,5 +126,8 @@ class _Bowl:
     def __call__(self, q: Tensor, rows_: Tensor | None = None) -> Evaluation:
         return rows.evaluation(0.5 * rows.dot(q, q), q * 1.0)
 
+    def hessian(self, q: Tensor, rows_: Tensor | None = None) -> Tensor:
+        return torch.ones(1, 1, 1, dtype=SCALAR)
+
     def hvp(self, q: Tensor, vector: Tensor, rows_: Tensor | None = None) -> Tensor:
         return vector

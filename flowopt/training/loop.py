@@ -113,7 +113,8 @@ def _epochs(
             finished = run.train(asked, bar)
         if finished:
             run.finish_epoch()
-            if any([callback(history) for callback in callbacks]):
+            answers = [callback(history) for callback in callbacks]
+            if any(answers):
                 history.end("stopped", f"stopped by a callback after epoch {len(history.epochs)}")
         if asked():
             history.end("interrupted", f"interrupted in epoch {run.epoch}, after {len(history.steps)} steps in all")

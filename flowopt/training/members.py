@@ -12,8 +12,9 @@ from torch import Tensor
 from flowopt import kernel, rows
 from flowopt.blocks import SCALAR, Blocks
 from flowopt.kernel import Carry, Method, Report
-from flowopt.noise import scramble
 from flowopt.state import Evaluation, Measure, Status
+from flowopt.training.second_order import hessian
+from flowopt.training.second_order import hessian
 from flowopt.training.stacked_model import StackedModel
 from flowopt.training.step import Terms, measured
 from flowopt.training.tasks import Loss
@@ -57,8 +58,8 @@ class Members:
     numbers: Tensor
     method: Method
     seeds: Tensor
-    decay: Tensor
-    """The w of w/2 |q|^2, ``(A,)``."""
+    decay: Tensor | None
+    """The w of w/2 |q|^2, ``(A,)``; None where there is no such term."""
     constants: dict[str, Tensor]
     q: Blocks
     """The trial to measure next, ``(A, D)``."""
@@ -72,7 +73,7 @@ class Members:
             numbers=self.numbers[index],
             method=self.method.select(index),
             seeds=self.seeds[index],
-            decay=self.decay[index],
+            decay=None if self.decay is None else self.decay[index],
             constants={name: tensor[index] for name, tensor in self.constants.items()},
             q=self.q.rows(index),
             carry=rows.select(self.carry, index),
@@ -113,7 +114,7 @@ class Members:
         return replace(self, carry=carry, q=cast(Blocks, carry.trial["q"]))
 
     def _objective(self, batch: Batch, steps: int) -> _Objective:
-        return _Objective(self, batch.of(self.numbers), batch.index is None, scramble(scramble(self.seeds) + steps))
+        return _Objective(self, batch.of(self.numbers), batch.index is None, steps)
 
 
 def _status(method: Method, carry: Carry, tried: Evaluation, dtype: torch.dtype) -> Tensor:
@@ -130,23 +131,21 @@ def _status(method: Method, carry: Carry, tried: Evaluation, dtype: torch.dtype)
 
 
 class _Objective:
-    """Loss, gradient and Hessian-vector products of members on one batch."""
+    """Loss, gradient, Hessian-vector products and Hessian of members on one batch."""
 
-    def __init__(self, members: Members, data: tuple[Tensor, Tensor], shared: bool, keys: Tensor) -> None:
-        self._members, self._data, self._shared, self._keys = members, data, shared, keys
-        self._terms = Terms((False,) * len(members.q.parts), maximize=False)
-        self._decays = bool(members.decay.any())
+    def __init__(self, members: Members, data: tuple[Tensor, Tensor], shared: bool, steps: int) -> None:
+        self._members, self._data, self._shared, self._steps = members, data, shared, steps
 
     def measured(self, q: Blocks) -> tuple[Evaluation, Tensor, Tensor]:
         """The evaluation at q ``(A, D)``, the first block that is not finite, and the loss alone."""
         leaves, losses = self._losses(q)
-        grads = _blocks(torch.autograd.grad(losses.sum(), leaves, materialize_grads=True))
+        grads = _blocks(torch.autograd.grad(losses, leaves, torch.ones_like(losses), materialize_grads=True))
         value = loss = losses.detach().to(SCALAR)
-        decay = self._members.decay
-        if self._decays:
+        if (decay := self._members.decay) is not None:
             grads = grads + q * decay.unsqueeze(-1)
             value = loss + 0.5 * decay * q.dot(q)
-        return *measured(self._terms, q, grads.parts, decay, value), loss
+        terms = Terms((False,) * len(q.parts), maximize=False)
+        return *measured(terms, q, grads.parts, value, value), loss
 
     def __call__(self, q: Tensor, rows: Tensor | None = None) -> Evaluation:
         return self.measured(cast(Blocks, q))[0]
@@ -154,18 +153,23 @@ class _Objective:
     def hvp(self, q: Tensor, vector: Tensor, rows: Tensor | None = None) -> Tensor:
         """Hessian at q times a vector, ``(A, D)``."""
         leaves, losses = self._losses(cast(Blocks, q))
-        along = self._members.model.leaves(cast(Blocks, vector).parts)
+        along, one = self._members.model.leaves(cast(Blocks, vector).parts), torch.ones_like(losses)
         with torch.enable_grad():
-            grads = torch.autograd.grad(losses.sum(), leaves, create_graph=True, materialize_grads=True)
+            grads = torch.autograd.grad(losses, leaves, one, create_graph=True, materialize_grads=True)
             bent = torch.autograd.grad(grads, leaves, along, materialize_grads=True)
-        return cast(Tensor, _blocks(bent) + vector * self._members.decay.unsqueeze(-1))
+        decay = self._members.decay
+        return cast(Tensor, _blocks(bent) if decay is None else _blocks(bent) + vector * decay.unsqueeze(-1))
+
+    def hessian(self, q: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Dense Hessian at q, ``(A, D, D)``."""
+        return hessian(cast(Measure, self), q)
 
     def _losses(self, q: Blocks) -> tuple[list[Tensor], Tensor]:
-        members = self._members
-        leaves = [leaf.detach().requires_grad_() for leaf in members.model.leaves(q.parts)]
-        with torch.enable_grad():  # members do not see each other, so the gradient of their sum is that of each
-            losses = members.model.losses(leaves, members.constants, self._keys, self._data, self._shared, members.loss)
-        return leaves, losses
+        members, model = self._members, self._members.model
+        leaves = [leaf.detach().requires_grad_() for leaf in model.leaves(q.parts)]
+        values = model.values(leaves, members.constants, members.seeds, self._steps)
+        with torch.enable_grad():  # members do not see each other: the gradient of the sum of losses is that of each
+            return leaves, model.losses(values, self._data, self._shared, members.loss)
 
 
 def _blocks(tensors: Sequence[Tensor]) -> Blocks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from flowopt.blocks import SCALAR, Blocks
 from flowopt.errors import BadValue, check_choice, check_range
 from flowopt.kernel import Method
+from flowopt.state import Measure
 from flowopt.training.calls import check_call, dense_gradient, loss_value, network_method
 from flowopt.training.closure import ClosureMeasure
 from flowopt.training.engine import Engine, Inputs
@@ -33,7 +34,7 @@ class _Slot(NamedTuple):
 
     parameter: Parameter
     group: dict[str, Any]
-    index: int
+    place: int
     """Its place among all parameters of the optimizer."""
     name: str
 
@@ -106,16 +107,16 @@ class FlowOptimizer(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a saved state, bit for bit. Raises BadValue if it is that of another method."""
         flow = state_dict["state"].get(FLOW)
-        if flow is not None and flow.get("method") != self.method.formula:
+        if flow and flow["method"] != self.method.formula:
             raise BadValue(
-                f"the saved state is that of {flow.get('method')!r}, this optimizer's method is "
+                f"the saved state is that of {flow['method']!r}, this optimizer's method is "
                 f"{self.method.formula!r}; build it with the method that was saved"
             )
         super().load_state_dict(state_dict)
         self._last = None
-        if flow is not None:  # the base class takes what belongs to no parameter as it is; it must not be shared
+        if flow:  # the base class takes what belongs to no parameter as it is; it must not be shared
             device = self._everyone()[0].parameter.device
-            self.state[FLOW] = {
+            cast(dict[Any, Any], self.state)[FLOW] = {
                 name: number.detach().to(device, copy=True) if isinstance(number, Tensor) else number
                 for name, number in flow.items()
             }
@@ -162,7 +163,7 @@ class FlowOptimizer(Optimizer):
                 write(views, Blocks(pending))
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None) -> Any:
         """Judge the step that led to the present parameters by their loss and gradient, and make the next one.
 
         Returns the loss, the closure's if there is one. Raises BadValue where the method needs more than it got.
@@ -181,15 +182,16 @@ class FlowOptimizer(Optimizer):
         inputs = self._inputs(slots, views, value, closure)
         pace = self._numbers("lr", [slot.group["lr"] for slot in slots], value.device) / self._unit
         before = [block.clone() for block in inputs.q] if self.limiting is not None else []
-        if FLOW not in self.state:
-            outcome, vectors, numbers = self._engine.begin(inputs, pace, self._seed)
-            if not bool(outcome.held):
-                self._keep(slots, vectors)
-                self.state[FLOW] = self._new_flow(numbers, value.device)
-        else:
+        self._count(value.device)
+        if "h" in self._flow:
             self._welcome(slots, inputs, pace)
             vectors, numbers, old = self._kept(slots)
             outcome = self._engine.run(inputs, vectors, numbers, (old, pace))
+        else:
+            outcome, vectors, numbers = self._engine.begin(inputs, pace, self._seed)
+            if not bool(outcome.held):
+                self._keep(slots, vectors)
+                self._flow.update(numbers)
         if self.limiting is not None:
             pace = pace * self._limit(slots, inputs.q, before)
         if inputs.measure is not None:
@@ -209,7 +211,7 @@ class FlowOptimizer(Optimizer):
         measure = ClosureMeasure(closure, [slot.parameter for slot in slots], views, terms, decay)
         # it moves the parameters about and overwrites their gradients, so the step works on copies
         q, grads = [view.clone() for view in views], [grad.clone() for grad in grads]
-        return Inputs(q, grads, terms, decay, value, measure)
+        return Inputs(q, grads, terms, decay, value, cast(Measure, measure))
 
     def _numbers(self, name: str, values: list[Any], device: torch.device) -> Tensor:
         """Numbers of the groups, one a parameter; handed to the device again only when they change."""
@@ -238,10 +240,20 @@ class FlowOptimizer(Optimizer):
             if slot.parameter.grad is not None or (back and slot.parameter in self.state)
         ]
 
-    def _new_flow(self, numbers: dict[str, Tensor], device: torch.device) -> dict[str, Any]:
-        counts = {name: torch.zeros(1, dtype=torch.int64, device=device) for name in COUNTS}
-        pace = torch.ones(len(self._everyone()), dtype=SCALAR, device=device)
-        return {"method": self.method.formula, "pace": pace, **counts, **numbers}
+    @property
+    def _flow(self) -> dict[str, Any]:
+        """The numbers of the whole flow, once there has been a step."""
+        return cast(dict[Any, dict[str, Any]], self.state)[FLOW]
+
+    def _count(self, device: torch.device) -> None:
+        """Counts at the first step, and a pace for every parameter there is by now."""
+        total = sum(len(group["params"]) for group in self.param_groups)
+        if not self._flow:
+            counts = {name: torch.zeros(1, dtype=torch.int64, device=device) for name in COUNTS}
+            self._flow.update(counts, method=self.method.formula, pace=torch.ones(total, dtype=SCALAR, device=device))
+        known = self._flow["pace"]
+        if len(known) < total:
+            self._flow["pace"] = torch.cat([known, known.new_ones(total - len(known))])
 
     def _keep(self, slots: list[_Slot], vectors: dict[str, list[Tensor]]) -> None:
         for place, slot in enumerate(slots):
@@ -250,9 +262,6 @@ class FlowOptimizer(Optimizer):
 
     def _welcome(self, slots: list[_Slot], inputs: Inputs, pace: Tensor) -> None:
         """Parameters whose first gradient has come only now join the flow."""
-        flow, total = self.state[FLOW], len(self._everyone())
-        if len(flow["pace"]) < total:
-            flow["pace"] = torch.cat([flow["pace"], flow["pace"].new_ones(total - len(flow["pace"]))])
         late = [place for place, slot in enumerate(slots) if slot.parameter not in self.state]
         if late:
             theirs = inputs.only(late)
@@ -260,16 +269,21 @@ class FlowOptimizer(Optimizer):
 
     def _kept(self, slots: list[_Slot]) -> tuple[dict[str, list[Tensor]], dict[str, Tensor], Tensor]:
         """Vectors, numbers and paces that were kept for these parameters; the tensors themselves, not copies."""
-        keeping, flow = self._engine.keeping, self.state[FLOW]
+        keeping, flow = self._engine.keeping, self._flow
         vectors = {path: [flat(self.state[slot.parameter][path]) for slot in slots] for path in keeping.vectors}
-        return vectors, {path: flow[path] for path in keeping.numbers}, flow["pace"][[slot.index for slot in slots]]
+        return vectors, {path: flow[path] for path in keeping.numbers}, self._paces(slots)
+
+    def _paces(self, slots: list[_Slot]) -> Tensor:
+        """The paces of the pending moves, ``(n,)``."""
+        pace = cast(Tensor, self._flow["pace"])
+        return pace if len(slots) == len(pace) else pace[[slot.place for slot in slots]]
 
     def _limit(self, slots: list[_Slot], q: list[Tensor], before: list[Tensor]) -> Tensor:
         """Shorten the moves as activation limiting says, and return the factors ``(n,)``."""
         assert self.limiting is not None
         moves = {slot.parameter: shaped(q[i] - before[i], slot.parameter) for i, slot in enumerate(slots)}
-        start = {slot.parameter: shaped(before[i], slot.parameter) for i, slot in enumerate(slots)}
-        found = self.limiting.factors(moves, at=start)
+        at = {slot.parameter: shaped(before[i], slot.parameter) for i, slot in enumerate(slots)}
+        found = self.limiting.factors(moves, at=at)
         one = torch.ones((), dtype=SCALAR, device=before[0].device)
         factors = torch.stack([found.get(slot.parameter, one).to(SCALAR) for slot in slots])
         for block, start, factor in zip(q, before, factors.unbind(), strict=True):
@@ -278,14 +292,16 @@ class FlowOptimizer(Optimizer):
 
     def _note(self, slots: list[_Slot], outcome: Outcome, pace: Tensor) -> None:
         """Count what happened and remember the paces of the moves that are now pending."""
-        if FLOW in self.state:
-            flow = self.state[FLOW]
-            places = [slot.index for slot in slots]
-            flow["pace"][places] = torch.where(outcome.held, flow["pace"][places], pace)
-            flow["steps"] += 1
-            flow["retraces"] += ~outcome.taken & ~outcome.held
-            flow["nonfinite"] += ~torch.isfinite(outcome.value + outcome.square)
-        self._last = LastStep(outcome, [slot.name for slot in slots], pace[0], self.state.get(FLOW, {}))
+        flow, known = self._flow, self._paces(slots)
+        now = torch.where(outcome.held, known, pace)
+        if len(slots) == len(flow["pace"]):
+            flow["pace"].copy_(now)
+        else:
+            flow["pace"][[slot.place for slot in slots]] = now
+        flow["steps"] += 1
+        flow["retraces"] += ~outcome.taken & ~outcome.held
+        flow["nonfinite"] += ~torch.isfinite(outcome.value + outcome.square)
+        self._last = LastStep(outcome, [slot.name for slot in slots], now[0], flow)
         if outcome.held.is_cpu and bool(outcome.held):  # elsewhere asking would wait for the device
             self._warn(self._last)
 

@@ -6,9 +6,10 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,24 +31,13 @@ from flowopt.training.tasks import Task
 MODEL = "model.pt"
 
 
-class Reading(NamedTuple):
-    """What a step tells, while its numbers may still be on their way from the device."""
-
-    epoch: int
-    size: int
-    loss: Tensor
-    lr: Any
-    last: LastStep | None
-
-    def read(self) -> Step:
-        """Wait for the numbers."""
-        loss, last = float(self.loss), self.last
-        if last is None:
-            return Step(
-                self.epoch, self.size, loss, float(self.lr), math.nan, math.nan, True, False, math.isfinite(loss)
-            )
-        finite = math.isfinite(loss) and math.isfinite(last.grad_norm)
-        return Step(self.epoch, self.size, loss, last.h, last.error, last.energy, last.accepted, last.held, finite)
+def _read(epoch: int, size: int, loss: Tensor, lr: Any, last: LastStep | None) -> Step:
+    """What a step tells, when its numbers have come from the device."""
+    value = float(loss)
+    if last is None:
+        return Step(epoch, size, value, float(lr), math.nan, math.nan, True, False, math.isfinite(value))
+    finite = math.isfinite(value) and math.isfinite(last.grad_norm)
+    return Step(epoch, size, value, last.h, last.error, last.energy, last.accepted, last.held, finite)
 
 
 @dataclass
@@ -63,7 +53,8 @@ class Run:
     scheduler: LRScheduler | ReduceLROnPlateau | None
     growth: BatchSizeController | None
     history: History
-    _unread: list[Reading] = field(default_factory=list)
+    _unread: list[Callable[[], Step]] = field(default_factory=list)
+    _last: LastStep | None = None
 
     def __post_init__(self) -> None:
         self.device = next(self.model.parameters()).device
@@ -92,7 +83,7 @@ class Run:
             self._step(group)
             done += 1
             bar(done)
-        self.history.steps += [reading.read() for reading in self._unread]
+        self.history.steps += [read() for read in self._unread]
         self._unread.clear()
         return not asked()
 
@@ -111,11 +102,12 @@ class Run:
     def _step(self, group: list[Tensor]) -> None:
         lr = self.optimizer.param_groups[0].get("lr", math.nan)
         lr = lr.clone() if isinstance(lr, Tensor) else lr
-        loss = self.optimizer.step(self._closure([part.to(self.device) for part in group]))
-        last = self._flow.last_step if self._flow is not None else None
-        self._unread.append(Reading(self.epoch, sum(map(len, group)), loss, lr, last))
+        closure: Any = self._closure([part.to(self.device) for part in group])  # torch's stubs ask for a float
+        loss: Any = self.optimizer.step(closure)
+        self._last = self._flow.last_step if self._flow is not None else None
+        self._unread.append(partial(_read, self.epoch, sum(map(len, group)), loss, lr, self._last))
         if self.growth is not None:
-            for _ in group:  # each micro-batch by the mean of them all: the controller looks at their mean only
+            for _ in group:  # each micro-batch by the mean of them all: the controller looks at nothing else
                 self.growth.record(loss)
 
     def _closure(self, group: list[Tensor]) -> Callable[[], Tensor]:
@@ -160,8 +152,7 @@ class Run:
 
     def _judge(self, steps: list[Step]) -> None:
         """End the run where a whole epoch was of no use, and say why."""
-        last = self._flow.last_step if self._flow is not None else None
-        epoch, history = steps[-1].epoch, self.history
+        last, epoch, history = self._last, steps[-1].epoch, self.history
         if not any(step.finite for step in steps):
             first = next(place for place, step in enumerate(history.steps, start=1) if not step.finite)
             where = f" (of the gradient first in {last.bad_parameter})" if last and last.bad_parameter else ""

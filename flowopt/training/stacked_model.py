@@ -59,7 +59,7 @@ class StackedModel:
         _check_modules(self.template)
         self._train = _as_member(self.template)
         self._eval = copy.deepcopy(self._train).eval()
-        self._dropouts = [name for name, module in self._train.named_modules() if isinstance(module, SeededDropout)]
+        self._dropouts = [f"{name}.key" for name, module in self._train.named_modules() if isinstance(module, SeededDropout)]
         first = _tensors(self.template)
         stacked = {name: tensor.new_empty((len(seeds), *tensor.shape)) for name, tensor in first.items()}
         for row, seed in enumerate(seeds):
@@ -84,30 +84,24 @@ class StackedModel:
         """Where the parameters are."""
         return self.parameters[0].device
 
-    def losses(
-        self,
-        leaves: Sequence[Tensor],
-        constants: Mapping[str, Tensor],
-        keys: Tensor,
-        data: tuple[Tensor, Tensor],
-        shared: bool,
-        loss: Loss,
-    ) -> Tensor:
-        """Losses ``(A,)`` of A members in training, at parameters ``(A, *shape)``.
+    def values(
+        self, leaves: Sequence[Tensor], constants: Mapping[str, Tensor], seeds: Tensor, steps: int
+    ) -> dict[str, Tensor]:
+        """All tensors of A members by name, for parameters ``(A, *shape)`` and the dropout that seeds ``(A,)`` give."""
+        keys = dict.fromkeys(self._dropouts, noise.scramble(noise.scramble(seeds) + steps)) if self._dropouts else {}
+        return dict(zip(self.names, leaves, strict=True)) | dict(constants) | keys
 
-        `keys` ``(A,)`` int64 seed the dropout. `data` is (inputs, targets), for all members if `shared`, else with a
-        leading dimension A.
-        """
-        values = dict(zip(self.names, leaves, strict=True)) | dict(constants)
-        values |= {f"{name}.key": keys for name in self._dropouts}
+    def losses(self, values: dict[str, Tensor], data: tuple[Tensor, Tensor], shared: bool, loss: Loss) -> Tensor:
+        """Losses ``(A,)`` in training on (inputs, targets): one batch if `shared`, else A of them, ``(A, N, ...)``."""
         return _side_by_side(self._train, values, data, shared, loss)
 
-    def means(
-        self, leaves: Sequence[Tensor], constants: Mapping[str, Tensor], data: tuple[Tensor, Tensor], means: list[Loss]
-    ) -> Tensor:
-        """Means over shared data, ``(A, number of means)``, of A members in evaluation mode."""
-        values = dict(zip(self.names, leaves, strict=True)) | dict(constants)
+    def means(self, rows: Tensor, data: tuple[Tensor, Tensor], means: Sequence[Loss]) -> Tensor:
+        """Means over shared data, ``(A, number of means)``, of the members `rows` ``(A,)`` in evaluation mode."""
+        values = {name: tensor[rows] for name, tensor in self._values().items()}
         return _side_by_side(self._eval, values, data, True, lambda y, t: torch.stack([mean(y, t) for mean in means]))
+
+    def _values(self) -> dict[str, Tensor]:
+        return dict(zip(self.names, self.leaves(self.parameters), strict=True)) | self.constants
 
     def leaves(self, parts: Sequence[Tensor]) -> list[Tensor]:
         """Blocks ``(A, D_i)`` as parameters ``(A, *shape)``."""
@@ -116,7 +110,7 @@ class StackedModel:
     def member(self, row: int) -> nn.Module:
         """A network of its own with the parameters of one member."""
         model = copy.deepcopy(self.template)
-        values = dict(zip(self.names, self.leaves(self.parameters), strict=True)) | self.constants
+        values = self._values()
         with torch.no_grad():
             for name, tensor in _tensors(model).items():
                 tensor.copy_(values[name][row])
