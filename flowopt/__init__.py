@@ -11,12 +11,18 @@ from flowopt.reference import reference
 from flowopt.scipy_method import scipy_method
 from flowopt.solve import minimize
 from flowopt.state import Status
+from flowopt.training.ensemble import Ensemble
+from flowopt.training.limiting import ActivationLimiting
+from flowopt.training.optimizer import FlowOptimizer
 from flowopt.trajectory import Trajectory
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActivationLimiting",
     "BadValue",
+    "Ensemble",
+    "FlowOptimizer",
     "FlowoptError",
     "IncompatibleParts",
     "Method",

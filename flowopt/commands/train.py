@@ -82,8 +82,7 @@ def train(
     given = sort_out(set_, chosen)
     for option, value, least in (("--epochs", epochs, 1), ("--batch-size", batch_size, 1), ("--seed", seed, 0)):
         check_count("flowopt train", option, value, least)
-    if model is not None:
-        _check_model(model, given.model)
+    _check_names(dataset, model, given)
     for name in chosen:
         check_optimizer(name, given.methods[name], limiting)
     place = _device(device)
@@ -205,14 +204,17 @@ def _termination() -> Iterator[Callable[[], int]]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _check_model(spec: str, options: dict[str, Any]) -> None:
-    """Raise UnknownName for a model, or an option of it, that does not exist: sooner than `models.build` can."""
-    name = spec.partition(":")[0]
-    if name not in models.MODELS:
-        raise UnknownName("model", name, models.MODELS)
-    for option in options:
-        if option not in models.MODELS[name].options:
-            raise UnknownName(f"option of {name}", option, models.MODELS[name].options)
+def _check_names(dataset: str, spec: str | None, given: TrainSettings) -> None:
+    """Raise UnknownName for a dataset, a model or an option of theirs that does not exist, before any is made."""
+    known = [(f"option of {dataset}", given.data, datasets.accepts(dataset).keys() - {"dtype"})]
+    if spec is not None:
+        name = spec.partition(":")[0]
+        if name not in models.MODELS:
+            raise UnknownName("model", name, models.MODELS)
+        known.append((f"option of {name}", given.model, set(models.MODELS[name].options)))
+    for kind, options, names in known:
+        for option in options.keys() - names:
+            raise UnknownName(kind, option, names)
 
 
 def _device(name: str) -> torch.device:
@@ -229,12 +231,12 @@ def _device(name: str) -> torch.device:
 
 
 def _default_folder(name: str, resume: bool) -> Path:
-    """A new folder for a run of that name, or the last one that there is."""
+    """A folder of its own for a run of that name, or that of the last such run."""
 
     def numbered(number: int) -> Path:
         return OUT / (_plain(name) if number == 1 else f"{_plain(name)}-{number}")
 
-    free = next(number for number in count(1) if not numbered(number).exists())
+    free = next(number for number in count(1) if not any(numbered(number).glob("*")))
     return numbered(max(1, free - 1) if resume else free)
 
 

@@ -16,6 +16,7 @@ from flowopt.training.layout import flat_as, shaped
 from flowopt.training.second_order import hessian
 from flowopt.training.step import Terms, measured, write
 
+
 class ClosureMeasure:
     """Value, gradient and Hessian-vector products of a network, for integrators that look ahead of the trial.
 

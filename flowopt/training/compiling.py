@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._dynamo.exc import TorchDynamoException
 
 
 class Compiled:
@@ -28,7 +27,11 @@ class Compiled:
         if self._compiled is not None:
             try:
                 return self._compiled(*args)
-            except TorchDynamoException as error:
+            except Exception as error:
+                from torch._dynamo.exc import TorchDynamoException  # a second of loading for those who never compile
+
+                if not isinstance(error, TorchDynamoException):
+                    raise
                 reason = str(error).strip().split("\n", 1)[0]
                 warnings.warn(
                     f"flowopt: torch.compile failed ({reason}); the optimizer goes on without it, more slowly. "

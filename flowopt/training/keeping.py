@@ -34,7 +34,7 @@ class Keeping:
         self.method = method
         carry = _sample(method)
         named: dict[str, Any] = {}
-        rows.mapped(carry, lambda path, leaf: named.setdefault(path, leaf))
+        rows.mapped(carry, named.setdefault)
         self._template = rows.mapped(carry, lambda path, leaf: path)
         self._rebuilds = self._can_rebuild(carry)
         shared = {id(leaf): path for path, leaf in named.items() if path.startswith("trial.")}
@@ -69,7 +69,7 @@ class Keeping:
     def pick(self, carry: Carry) -> tuple[dict[str, Blocks], dict[str, Tensor]]:
         """The vectors and the numbers to keep of a carry whose trial has been proposed."""
         named: dict[str, Any] = {}
-        rows.mapped(carry, lambda path, leaf: named.setdefault(path, leaf))
+        rows.mapped(carry, named.setdefault)
         return {path: named[path] for path in self.vectors}, {path: named[path] for path in self.numbers}
 
     def restore(self, q: Tensor, vectors: dict[str, Blocks], numbers: dict[str, Tensor]) -> Carry:

@@ -14,7 +14,6 @@ from flowopt.blocks import SCALAR, Blocks
 from flowopt.kernel import Carry, Method, Report
 from flowopt.state import Evaluation, Measure, Status
 from flowopt.training.second_order import hessian
-from flowopt.training.second_order import hessian
 from flowopt.training.stacked_model import StackedModel
 from flowopt.training.step import Terms, measured
 from flowopt.training.tasks import Loss

@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Terms:
-    """How loss and gradients make up the objective ``+-(f + sum_i w_i/2 |q_i|^2)``: what a compiled step is built on."""
+    """How loss and gradients make up the objective ``+-f + sum_i w_i/2 |q_i|^2``: what a compiled step is built on."""
 
     decays: tuple[bool, ...]
     """Which blocks have a weight decay w_i."""
