@@ -10,8 +10,9 @@ made, the last accepted parameters are evaluated. "ended" counts members whose l
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 import torch
@@ -38,7 +39,7 @@ class Study(NamedTuple):
 
     name: str
     values: tuple[float, ...]
-    held: dict[str, Any] = {}
+    held: Mapping[str, Any] = MappingProxyType({})
 
 
 STUDIES = {
@@ -80,9 +81,6 @@ class Result(NamedTuple):
     ended: int
 
 
-Progress = Callable[[str], None]
-
-
 def model(seed: int) -> nn.Module:
     """The perceptron."""
     return build("mlp:64-32", input_shape=(1, 8, 8), outputs=10, task="classification", seed=seed)
@@ -94,7 +92,7 @@ def of_method(title: str, preprocessing: str, epochs: int) -> list[Result]:
     data = load("digits", preprocessing=preprocessing, seed=0)
     values = torch.tensor(study.values, dtype=torch.float64).repeat_interleave(len(SEEDS))
     seeds = list(SEEDS) * len(study.values)
-    varied = study.held | {study.name: values}
+    varied = {**study.held, study.name: values}
     ensemble = flowopt.Ensemble(model, len(seeds), name, varied, seeds=seeds, record_every=0)
     ensemble.fit(data.train_inputs, data.train_targets, epochs=epochs, batch_size=BATCH)
     accuracy = 100 * ensemble.evaluate(data.test_inputs, data.test_targets)["accuracy"]

@@ -96,6 +96,7 @@ TRAINING = """
             if (out / "killed" / name).exists():
                 torch.load(out / "killed" / name, weights_only=True)
 
+    train(out / "warm", 1)  # what is imported late would be so in every child
     for delay in delays:
         child = os.fork()
         if child == 0:
@@ -127,10 +128,10 @@ def killed(folder: Path, delays: list[float]) -> int:
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     """Nothing is lost beyond the running epoch: what was on disk is gone on from, and the end is the same."""
     moments = random.Random(1)
-    assert killed(tmp_path, [1.0, *(moments.uniform(0.0, 0.3) for _ in range(8))]) > 3
+    assert killed(tmp_path, [moments.uniform(0.0, 0.4) for _ in range(10)]) > 3
 
 
 @pytest.mark.slow
 def test_killed_very_often(tmp_path: Path) -> None:
     moments = random.Random(time.time_ns())
-    assert killed(tmp_path, [1.0, *(moments.uniform(0.0, 0.4) for _ in range(60))]) > 3
+    assert killed(tmp_path, [moments.uniform(0.0, 0.4) for _ in range(60)]) > 3

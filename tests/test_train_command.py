@@ -41,7 +41,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 @pytest.fixture
 def text(tmp_path: Path) -> str:
     """A small language, as an argument."""
-    (tmp_path / "rhyme.txt").write_text("one two buckle my shoe\nthree four knock at the door\n" * 12)
+    (tmp_path / "rhyme.txt").write_text("one two buckle my shoe\nthree four knock at the door\n" * 30)
     return "text:rhyme.txt"
 
 
@@ -90,7 +90,7 @@ def test_several_methods_one_after_another(command: Any, text: str, tmp_path: Pa
     pytest.importorskip("tensorboard")
     code, out, _ = command(
         *(text, "--model", "lstm:5", "-m", "elra", "-m", "torch:Adam", "-m", "gd", "--epochs", 2, "--tensorboard"),
-        *("--set", "lr=0.01", "--set", "gd.lr=0.5", "--out", "runs", "--json", "all.json"),
+        *("--batch-size", 8, "--set", "lr=0.01", "--set", "gd.lr=0.5", "--out", "runs", "--json", "all.json"),
     )
     assert code == 0
     folders = {name: tmp_path / "runs" / name for name in ("elra", "torch-Adam", "gd")}
@@ -125,7 +125,7 @@ def test_options_change_the_run(command: Any, text: str, tmp_path: Path) -> None
         "limiting": ("--limiting", "batch_mean"),
         "other reading": ("--limiting", "median"),
         "weight decay": ("--set", "weight_decay=0.1"),
-        "method": ("--set", "eta=0.5"),
+        "method": ("--set", "h_max=0.05"),
         "model": ("--set", "model.tie=True"),
         "data": ("--set", "data.length=9"),
     }

@@ -1,11 +1,11 @@
-"""The papers' claims on test functions, each run and held against what was measured on prototypes of the methods.
+"""The papers' claims, each run and held against what was measured on prototypes of the methods.
 
 One file a paper; `EXPERIMENTS` has them by name. ``python -m flowopt.experiments`` prints the tables.
 """
 
 from __future__ import annotations
 
-from flowopt.experiments import ecco, ecdsep, elra, schemes, tlr
+from flowopt.experiments import ecco, ecdsep, elra, networks, schemes, tlr
 from flowopt.experiments.facts import Experiment, Fact
 
 __all__ = ["EXPERIMENTS", "Experiment", "Fact"]
@@ -16,4 +16,5 @@ EXPERIMENTS: dict[str, tuple[Experiment, ...]] = {
     "elra": elra.EXPERIMENTS,
     "tlr": tlr.EXPERIMENTS,
     "schemes": schemes.EXPERIMENTS,
+    "networks": networks.EXPERIMENTS,
 }

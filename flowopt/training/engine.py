@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -16,7 +16,7 @@ from flowopt.kernel import Carry, Method
 from flowopt.state import Measure
 from flowopt.training.compiling import Compiled
 from flowopt.training.keeping import Keeping
-from flowopt.training.step import Outcome, Terms, advance, measured, wide, write
+from flowopt.training.step import Outcome, Terms, advance, measured, resting, wide, write
 
 WORTH_COMPILING = 1_000_000
 """Parameters from which on a step is compiled unless told otherwise: on fewer it would save less than it costs."""
@@ -35,16 +35,6 @@ class Inputs:
     """Loss, ``(1,)``."""
     measure: Measure | None
     """The objective at other parameters, for integrators that need it."""
-
-    def only(self, places: list[int]) -> Inputs:
-        """Those of some parameters alone."""
-        return replace(
-            self,
-            q=[self.q[place] for place in places],
-            grads=[self.grads[place] for place in places],
-            terms=replace(self.terms, decays=tuple(self.terms.decays[place] for place in places)),
-            decay=self.decay[places],
-        )
 
 
 class Engine:
@@ -70,13 +60,9 @@ class Engine:
             write(inputs.q, carry.trial["q"])
         return outcome, {path: list(leaf.parts) for path, leaf in vectors.items()}, numbers
 
-    def join(self, inputs: Inputs, pace: Tensor, seed: int) -> dict[str, list[Tensor]]:
-        """Vectors to keep for parameters that come late: as at a start of their own, before which they did not move."""
-        vectors, _ = self.keeping.pick(self._start(inputs, pace, seed)[0])
-        return {
-            path: [torch.zeros_like(part) if path.startswith("point.") else part for part in leaf.parts]
-            for path, leaf in vectors.items()
-        }
+    def join(self, q: list[Tensor]) -> dict[str, list[Tensor]]:
+        """Vectors to keep for parameters that come late: as if they had been there with a gradient of zero."""
+        return {path: list(leaf.parts) for path, leaf in self.keeping.still(Blocks(wide(q))).items()}
 
     def run(
         self,
@@ -117,7 +103,9 @@ class Engine:
         ended = method.system.outcome(carry.point.state, evaluation)
         ended = torch.zeros_like(bad) if ended is None else ended
         taken = rows.finite(evaluation) & (ended == 0)
-        carry = kernel.propose(method, carry, inputs.measure)
+        held = ~taken | resting(method, pace)
+        # a momentum that starts along the gradient has no pace of its own yet
+        carry = kernel.propose(method, rows.at_pace(carry, pace.unbind()), inputs.measure)
         blank = torch.full_like(inputs.value, torch.nan)
-        outcome = Outcome(taken, ~taken, ended, bad, blank, None, energy, inputs.value, evaluation.square)
+        outcome = Outcome(taken & ~held, held, ended, bad, blank, None, energy, inputs.value, evaluation.square)
         return carry, outcome

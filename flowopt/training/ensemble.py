@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,13 +19,17 @@ from flowopt.papers import METHODS, as_method
 from flowopt.progress import progress_bar
 from flowopt.rows import every
 from flowopt.state import Number, Status
+from flowopt.tables import number
 from flowopt.training import tasks
 from flowopt.training.batches import batches, order
 from flowopt.training.evaluation import AT_A_TIME
 from flowopt.training.members import Batch, Members, Told
 from flowopt.training.stacked_model import ModelFn, StackedModel
 
-NUMBERS = 2**18
+if TYPE_CHECKING:
+    from rich.table import Table
+
+NUMBERS = 2**19
 """Parameters of the members that are stepped together on a CPU, about: more would not stay in its caches."""
 
 
@@ -100,7 +104,11 @@ class Ensemble:
         chunk: int | None = None,
         record_every: int = 1,
     ) -> None:
-        for name, count, least in (("members", members, 1), ("chunk", chunk or 1, 1), ("record_every", record_every, 0)):
+        for name, count, least in (
+            ("members", members, 1),
+            ("chunk", chunk or 1, 1),
+            ("record_every", record_every, 0),
+        ):
             check_count("Ensemble", name, count, least)
         given = {name: _per_member(name, value, members) for name, value in (hyperparameters or {}).items()}
         seeds = _seeds(seeds, members)
@@ -142,19 +150,19 @@ class Ensemble:
     def record(self) -> EnsembleRecord:
         """Loss, step size, error, energy and acceptance, ``(T, B)``."""
         numbers = torch.stack(self._record) if self._record else torch.empty(0, 5, len(self))
-        *columns, accepted = numbers.cpu().numpy().swapaxes(0, 1)
-        return EnsembleRecord(*columns, accepted == 1)
+        loss, h, error, energy, accepted = numbers.cpu().numpy().swapaxes(0, 1)
+        return EnsembleRecord(loss, h, error, energy, accepted == 1)
 
     def step(self, inputs: Tensor, targets: Tensor, *, shared: bool = True) -> Tensor:
         """One step of every member on a batch ``(N, ...)``, or, not `shared`, on one each: ``(B, N, ...)``.
 
         Returns the losses of the batch ``(B,)`` at the parameters before the step, NaN of members that have ended.
         """
-        inputs = self._checked(inputs, targets, shared)
+        inputs, targets = self._checked(inputs, targets, shared)
         if shared:
             return self._step(Batch(inputs, targets, None))
-        index = torch.arange(inputs.shape[0] * inputs.shape[1], device=inputs.device).view(len(self), -1)
-        return self._step(Batch(inputs.flatten(0, 1), targets.flatten(0, 1), index))
+        samples = torch.arange(inputs.shape[0] * inputs.shape[1], device=inputs.device).view(len(self), -1)
+        return self._step(Batch(inputs.flatten(0, 1), targets.flatten(0, 1), samples))
 
     def fit(
         self,
@@ -173,7 +181,7 @@ class Ensemble:
         """
         check_count("fit", "epochs", epochs, 0)
         check_count("fit", "batch_size", batch_size, 1)
-        inputs = self._checked(inputs, targets, True)
+        inputs, targets = self._checked(inputs, targets, True)
         with progress_bar(progress, f"{self.method.name}, {len(self)} members", epochs) as bar, interruption() as asked:
             for done in range(epochs):
                 for batch in self._batches(inputs, targets, batch_size, seed):
@@ -189,11 +197,11 @@ class Ensemble:
 
         At the last accepted parameters; of a member that has ended, those before its end.
         """
-        inputs = self._checked(inputs, targets, True)
+        inputs, targets = self._checked(inputs, targets, True)
         self._gather()
         means = [self.task.loss, *(metric.mean for metric in self.task.metrics.values())]
         total = torch.zeros(len(self), len(means), dtype=SCALAR, device=self.model.device)
-        for x, y in zip(inputs.split(AT_A_TIME), targets.split(AT_A_TIME), strict=True):
+        for x, y in zip(torch.split(inputs, AT_A_TIME), torch.split(targets, AT_A_TIME), strict=True):
             for rows in self._chunks:
                 total[rows] += self.model.means(rows, (x, y), means) * len(x)
         loss, *found = (total / len(inputs)).unbind(-1)
@@ -218,22 +226,42 @@ class Ensemble:
             for row, status in enumerate(self.status)
         ]
 
+    def table(self, inputs: Tensor, targets: Tensor) -> Table:
+        """`results` for people: mean and standard deviation over the members that share their hyperparameters."""
+        from rich import box
+        from rich.table import Table
+
+        vary = [name for name, value in self.hyperparameters.items() if isinstance(value, Tensor)]
+        groups: dict[tuple[float, ...], list[dict[str, Any]]] = {}
+        for result in self.results(inputs, targets):
+            groups.setdefault(tuple(result[name] for name in vary), []).append(result)
+        table = Table(title=f"{self.method.name}, {self.steps} steps", title_justify="left", box=box.SIMPLE_HEAD)
+        metrics = ["loss", *self.task.metrics]
+        for head in (*vary, "members", "ended", *metrics):
+            table.add_column(head, justify="right", no_wrap=True)
+        for setting, group in groups.items():
+            ended = sum(result["status"] != Status.RUNNING.words for result in group)
+            columns = ([result[name] for result in group] for name in metrics)
+            figures = [f"{number(np.mean(column))} ± {number(np.std(column))}" for column in columns]
+            table.add_row(*map(number, setting), str(len(group)), str(ended), *figures)
+        return table
+
     def _batches(self, inputs: Tensor, targets: Tensor, size: int, seed: int | None) -> Iterator[Batch]:
         if seed is not None:
-            for index in batches(len(inputs), size, seed=seed, epoch=self.epochs):
-                index = index.to(inputs.device)
-                yield Batch(inputs[index], targets[index], None)
+            for samples in batches(len(inputs), size, seed=seed, epoch=self.epochs):
+                shared = samples.to(inputs.device)
+                yield Batch(inputs[shared], targets[shared], None)
         else:
             seeds = torch.tensor(self.seeds, device=inputs.device)
-            for index in order(len(inputs), seeds, self.epochs).split(size, dim=1):
-                yield Batch(inputs, targets, index)
+            for samples in torch.split(order(len(inputs), seeds, self.epochs), size, dim=1):
+                yield Batch(inputs, targets, samples)
 
     @torch.no_grad()
     def _step(self, batch: Batch) -> Tensor:
         record = torch.full((5, len(self)), torch.nan, dtype=SCALAR, device=self.model.device)
         going = []
-        for members in self._running:
-            members, told = members.judged(batch, self.steps)
+        for tried in self._running:
+            members, told = tried.judged(batch, self.steps)
             record[:, told.numbers] = told.record
             goes = told.status == 0
             if not every(goes):
@@ -250,9 +278,9 @@ class Ensemble:
     def _end(self, members: Members, told: Told, places: Tensor) -> None:
         ended = members.select(places)
         self._keep(ended.numbers, ended.point)
-        for place, number in zip(places.tolist(), ended.numbers.tolist(), strict=True):
+        for place, row in zip(places.tolist(), ended.numbers.tolist(), strict=True):
             status, loss, bad = Status(int(told.status[place])), float(told.record[0, place]), int(told.bad[place])
-            self.endings[number] = Ending(status, self.steps + 1, loss, self.model.names[bad] if bad >= 0 else "")
+            self.endings[row] = Ending(status, self.steps + 1, loss, self.model.names[bad] if bad >= 0 else "")
 
     def _gather(self) -> None:
         """Bring the stacked parameters up to date with the members that are running."""
@@ -263,15 +291,17 @@ class Ensemble:
         for stacked, part in zip(self.model.parameters, q.parts, strict=True):
             stacked[numbers] = part
 
-    def _checked(self, inputs: Tensor, targets: Tensor, shared: bool) -> Tensor:
-        """The inputs in the precision of the parameters. Raises BadValue for shapes that do not go together."""
-        front = 1 if shared else 2
-        if inputs.shape[:front] != targets.shape[:front] or not len(inputs) or (not shared and len(inputs) != len(self)):
-            wanted = "(N, ...)" if shared else f"({len(self)}, N, ...)"
-            raise BadValue(
-                f"inputs {tuple(inputs.shape)} and targets {tuple(targets.shape)} must be as many samples, {wanted}"
-            )
-        return inputs.to(self.model.dtype) if inputs.is_floating_point() else inputs
+    def _checked(self, inputs: Any, targets: Any, shared: bool) -> tuple[Tensor, Tensor]:
+        """Samples where the parameters are and in their precision. Raises BadValue for shapes that do not fit."""
+        data = [torch.as_tensor(tensor, device=self.model.device) for tensor in (inputs, targets)]
+        shapes = [tuple(tensor.shape) for tensor in data]
+        front = (len(self),) if not shared else ()
+        alike = shapes[0][: len(front) + 1] == shapes[1][: len(front) + 1]
+        if not alike or len(shapes[0]) <= len(front) or shapes[0][: len(front)] != front or 0 in shapes[0]:
+            wanted = f"({len(self)}, N, ...): one batch a member" if front else "(N, ...)"
+            raise BadValue(f"inputs {shapes[0]} and targets {shapes[1]} must be as many samples, both {wanted}")
+        x, y = (tensor.to(self.model.dtype) if tensor.is_floating_point() else tensor for tensor in data)
+        return x, y
 
 
 def _per_member(name: str, value: Any, members: int) -> Any:
@@ -307,11 +337,10 @@ def _seeds(seeds: int | Sequence[int] | Tensor, members: int) -> Tensor:
 def _network_method(given: str | Method, hyperparameters: Mapping[str, Any]) -> tuple[Method, Number | None]:
     """The method, and the weight decay of the objective, if it is not the method's own."""
     if isinstance(given, str) and given.partition(":")[0] in ("torch", "scipy"):
-        raise BadValue(f"{given} is not a flow of ours; gd and gdm are torch.optim.SGD, others train in a loop of theirs")
+        raise BadValue(f"{given} is not a flow of ours: train a network at a time with it; SGD is gd, or gdm")
     overrides = dict(hyperparameters)
     known = METHODS[given].defaults if isinstance(given, str) and given in METHODS else {}
     decay = overrides.pop("weight_decay", None) if "weight_decay" not in known else None
     if decay is not None:
         check_range("Ensemble", "weight_decay", decay, 0.0)
-    method = as_method(given, overrides)
-    return method, decay
+    return as_method(given, overrides), decay

@@ -15,6 +15,8 @@ from flowopt.state import Evaluation, Measure, Point, State
 
 FORGOTTEN = Point({}, cast(Evaluation, None), None)
 """The point before the step, where no part of the method looks at it."""
+FAR_ABOVE = 1e100
+"""A loss above every F0, where nothing is undefined that has to do with it."""
 
 
 class Keeping:
@@ -72,6 +74,17 @@ class Keeping:
         rows.mapped(carry, named.setdefault)
         return {path: named[path] for path in self.vectors}, {path: named[path] for path in self.numbers}
 
+    def still(self, q: Blocks) -> dict[str, Blocks]:
+        """The vectors to keep of parameters q that have had a gradient of zero and have not moved."""
+        zero = cast(Blocks, torch.zeros_like(cast(Tensor, q)))
+        far = torch.full((q.shape[0],), FAR_ABOVE, dtype=SCALAR, device=q.device)
+        none = Evaluation(far, cast(Tensor, zero), torch.zeros_like(far))
+        seeds = torch.zeros_like(far, dtype=torch.int64)
+        carry = kernel.start(self.method, cast(Tensor, q), none, seeds, cast(Measure, _Bowl()))
+        named: dict[str, Any] = {}
+        rows.mapped(carry, named.setdefault)
+        return {path: named.get(path, zero) for path in self.vectors}
+
     def restore(self, q: Tensor, vectors: dict[str, Blocks], numbers: dict[str, Tensor]) -> Carry:
         """The carry again, from the parameters q ``(B, D)`` and from what was kept."""
         kept: dict[str, Any] = {**vectors, **numbers, "trial.q": q}
@@ -127,7 +140,7 @@ class _Bowl:
         return rows.evaluation(0.5 * rows.dot(q, q), q * 1.0)
 
     def hessian(self, q: Tensor, rows_: Tensor | None = None) -> Tensor:
-        return torch.ones(1, 1, 1, dtype=SCALAR)
+        return torch.eye(q.shape[1], dtype=SCALAR, device=q.device).expand(q.shape[0], -1, -1)
 
     def hvp(self, q: Tensor, vector: Tensor, rows_: Tensor | None = None) -> Tensor:
         return vector

@@ -15,7 +15,7 @@ from flowopt.training.step import Outcome
 
 @dataclass(frozen=True)
 class LastStep:
-    """The last step of a `FlowOptimizer`, read from the device when an attribute is asked for.
+    """A step of a `FlowOptimizer`, read from the device when an attribute is asked for.
 
     As long as nobody asks, the step does not wait for the device.
     """
@@ -32,7 +32,7 @@ class LastStep:
 
     @property
     def error(self) -> float:
-        """Maximum norm of the estimated local error of that step; NaN for a scheme that has no estimate."""
+        """Maximum norm of the estimated local error of that step; NaN where there is no estimate or nobody needs it."""
         return math.nan if self._outcome.error is None else float(self._outcome.error)
 
     @property
@@ -57,7 +57,7 @@ class LastStep:
 
     @property
     def held(self) -> bool:
-        """Whether the parameters stayed where they were: loss or gradient not finite, or the flow came to its end."""
+        """Whether nothing moved: loss or gradient not finite, the flow at its end, or (looking back) every lr 0."""
         return bool(self._outcome.held)
 
     @property

@@ -27,13 +27,15 @@ class Batch(NamedTuple):
 
     inputs: Tensor
     targets: Tensor
-    index: Tensor | None
-    """Samples of each of the B members, ``(B, N)``; None: inputs and targets are the batch of all."""
+    samples: Tensor | None
+    """Numbers of the samples of each of the B members, ``(B, N)``; None: inputs and targets are the batch of all."""
 
     def of(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs and targets of the members with these numbers."""
-        index = self.index
-        return (self.inputs, self.targets) if index is None else (self.inputs[index[numbers]], self.targets[index[numbers]])
+        if self.samples is None:
+            return self.inputs, self.targets
+        theirs = self.samples[numbers]
+        return self.inputs[theirs], self.targets[theirs]
 
 
 class Told(NamedTuple):
@@ -113,7 +115,7 @@ class Members:
         return replace(self, carry=carry, q=cast(Blocks, carry.trial["q"]))
 
     def _objective(self, batch: Batch, steps: int) -> _Objective:
-        return _Objective(self, batch.of(self.numbers), batch.index is None, steps)
+        return _Objective(self, batch.of(self.numbers), batch.samples is None, steps)
 
 
 def _status(method: Method, carry: Carry, tried: Evaluation, dtype: torch.dtype) -> Tensor:

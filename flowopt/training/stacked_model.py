@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class OutputsFirst(nn.Linear):
 
 
 class SeededDropout(nn.Dropout):
-    """nn.Dropout whose mask is a hash of a key and of the layer's place: a member drops the same alone and in a crowd."""
+    """nn.Dropout whose mask is a hash of a key and the layer's place: a member drops the same alone and in a crowd."""
 
     key: Tensor
     place: int
@@ -59,7 +60,8 @@ class StackedModel:
         _check_modules(self.template)
         self._train = _as_member(self.template)
         self._eval = copy.deepcopy(self._train).eval()
-        self._dropouts = [f"{name}.key" for name, module in self._train.named_modules() if isinstance(module, SeededDropout)]
+        named = self._train.named_modules()
+        self._dropouts = [f"{name}.key" for name, module in named if isinstance(module, SeededDropout)]
         first = _tensors(self.template)
         stacked = {name: tensor.new_empty((len(seeds), *tensor.shape)) for name, tensor in first.items()}
         for row, seed in enumerate(seeds):
@@ -129,7 +131,7 @@ def _side_by_side(
     except RuntimeError as error:
         if "vmap" not in str(error) and "Batching rule" not in str(error):
             raise
-        raise BadValue(f"an operation of this network cannot run for many members at once (torch.vmap): {error}") from error
+        raise BadValue(f"the network has an operation that torch.vmap cannot run for many members: {error}") from error
 
 
 def _built(model_fn: ModelFn, seed: int, dtype: torch.dtype | None) -> nn.Module:
@@ -154,28 +156,30 @@ def _as_member(template: nn.Module) -> nn.Module:
             module.__class__ = OutputsFirst
         elif type(module) is nn.Dropout:
             module.__class__ = SeededDropout
-            module.place = place
+            cast(SeededDropout, module).place = place
             module.register_buffer("key", torch.zeros((), dtype=torch.int64))
     return base
 
 
 def _check_modules(model: nn.Module) -> None:
     for name, module in model.named_modules():
-        kind, where = type(module).__name__, f"{name or 'the model'} is {type(module).__name__}"
+        kind = type(module).__name__
+        where = f"{name or 'the model'} is {kind}"
         if isinstance(module, _NormBase) and module.training and module.track_running_stats:
             raise BadValue(
-                f"{where} with running statistics, which many members at once cannot update: build it with "
-                "track_running_stats=False (torch.func.replace_all_batch_norm_modules_(model) does so), or take GroupNorm"
+                f"{where} with running statistics, which many members cannot update at once: build it with "
+                "track_running_stats=False (torch.func.replace_all_batch_norm_modules_ does that to a model), or take "
+                "GroupNorm"
             )
         if isinstance(module, nn.RNNBase):
             raise BadValue(
-                f"{where}, whose fused kernel torch.vmap cannot run; write its steps out (nn.{kind}Cell in a loop, or "
-                'models.build("lstm:...", fused=False))'
+                f"{where}, which torch.vmap cannot run: write its steps out with nn.{kind}Cell, or take "
+                'models.build("lstm:...", fused=False)'
             )
         if isinstance(module, _DropoutNd) and type(module) is not nn.Dropout and module.training and module.p:
             raise BadValue(f"{where}; of the dropouts only nn.Dropout can be seeded for each member: take that, or p=0")
-        if isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params():
-            raise BadValue(f"{where} without parameters yet: run one batch through the model inside model_fn")
+    if any(nn.parameter.is_lazy(parameter) for parameter in model.parameters()):
+        raise BadValue("the model has lazy parameters: run a batch through it in model_fn, so that they take shape")
     wrong = {name: p.dtype for name, p in model.named_parameters() if p.requires_grad and p.dtype not in PRECISIONS}
     if wrong:
         raise BadValue(f"parameters must be float32 or float64 (dtype=... converts them), but there are {wrong}")

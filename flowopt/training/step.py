@@ -22,7 +22,7 @@ class Outcome(NamedTuple):
     taken: Tensor
     """The trial was accepted."""
     held: Tensor
-    """The measurement was of no use (not finite, or the system came to an end): nothing moved."""
+    """Nothing moved: the measurement was of no use (not finite), the system came to an end, or the flow rests."""
     ended: Tensor
     """Status code of a system that came to an end, else 0."""
     bad: Tensor
@@ -98,6 +98,7 @@ def advance(
 
     # a method that rejects has sent a bad trial back; any other has nowhere to go back to and stays where it is
     held = ended != 0 if method.controller.rejects else ~report.taken | (ended != 0)
+    held = held | resting(method, paces[1])
     result = Outcome(
         report.taken & ~held, held, ended, bad, report.h.clone(), report.error, report.energy, value, evaluation.square
     )
@@ -109,6 +110,14 @@ def advance(
     for path, number in new_numbers.items():
         numbers[path].copy_(pick(number, numbers[path]))
     return result
+
+
+def resting(method: Method, pace: Tensor) -> Tensor:
+    """Whether the flow rests until the learning rate is no longer 0 everywhere, 0-dim bool.
+
+    A move of zero would tell a step-size rule that looks back nothing. Momentum that torch has too gathers meanwhile.
+    """
+    return (pace == 0).all() & method.looks_back
 
 
 def wide(parts: Sequence[Tensor]) -> list[Tensor]:
