@@ -129,7 +129,9 @@ SCHEDULERS: dict[str, Callable[[Optimizer], Any]] = {
     "StepLR": lambda optimizer: lr_scheduler.StepLR(optimizer, 30, 0.7),
     "CosineAnnealingLR": lambda optimizer: lr_scheduler.CosineAnnealingLR(optimizer, 90),
     "OneCycleLR": lambda optimizer: lr_scheduler.OneCycleLR(optimizer, [0.2, 0.1], 200, cycle_momentum=False),
-    "ReduceLROnPlateau": lambda optimizer: lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=3),
+    "ReduceLROnPlateau": lambda optimizer: lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.7, patience=0, threshold=0.0, min_lr=0.03
+    ),
     "SequentialLR": lambda optimizer: lr_scheduler.SequentialLR(
         optimizer, [lr_scheduler.LinearLR(optimizer, 0.1, 1, 20), lr_scheduler.ExponentialLR(optimizer, 0.98)], [20]
     ),
@@ -154,7 +156,7 @@ def test_200_steps_are_sgd_bit_for_bit(scheduler: str, name: str, maximize: bool
             clip_grad_norm_(model.parameters(), 0.5)
             optimizer.step()
             if isinstance(schedule, lr_scheduler.ReduceLROnPlateau):
-                schedule.step(loss.item())
+                schedule.step(sign * loss.item())
             elif schedule is not None:
                 schedule.step()
         (ours, optimizer), (theirs, sgd) = everything
@@ -258,35 +260,38 @@ class Point(nn.Module):
         self.x = nn.ParameterList(start.split(1) if split else [start])
 
 
-def rosenbrock(model: nn.Module, number: Any = None) -> Tensor:
-    x, y = torch.cat(list(model.parameters()))
-    return 100 * (y - x**2) ** 2 + (1 - x) ** 2
+def valley(q: Tensor) -> Tensor:
+    """Rosenbrock's, less steep and above 1, ``(..., 2)``."""
+    x, y = q.unbind(-1)
+    return 5 * (y - x**2) ** 2 + (1 - x) ** 2 + torch.cosh(0.3 * x + y)
 
 
 @pytest.mark.parametrize("split", [False, True], ids=["one tensor", "two tensors"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_vector_is_the_run_of_minimize(name: str, split: bool) -> None:
-    """Not bit for bit: the functions of the library and autograd round differently, as do |q_i|^2 + |q_j|^2."""
-    start = [-1.2, 1.0]
-    run = flowopt.minimize("rosenbrock", start, name, max_steps=25, gtol=0.0, **QUIET.get(name, {}))
-    assert run.steps[0] == 25, run.message
+    """Where the old position is worked out anew it may differ in its last bits; all else is equal bit for bit."""
+    start = [0.5, 0.4]
+    run = flowopt.minimize(valley, start, name, max_steps=16, gtol=0.0, **QUIET.get(name, {}))
+    steps = int(run.steps[0])
+    assert steps == 16 or run.converged[0], run.message
     model = Point(start, split)
     optimizer = FlowOptimizer(model.parameters(), name, **QUIET.get(name, {}))
-    for k in range(26):
-        optimizer.step(closure(model, optimizer, loss=rosenbrock))
+    rejects, looks_back = optimizer.method.controller.rejects, optimizer.method.looks_back
+    near = {"rtol": 1e-9, "atol": 1e-10} if looks_back else {"rtol": 0.0, "atol": 0.0}
+    for k in range(steps + 1):
+        if not rejects:  # the point that the step judges is where it arrived
+            torch.testing.assert_close(vector(model), torch.from_numpy(run.x[k, 0]), **near)
+        optimizer.step(closure(model, optimizer, loss=lambda model, _: valley(torch.cat([*model.parameters()]))))
         with optimizer.accepted():
-            moved = vector(model) if optimizer.method.controller.rejects else None
-        # the record after attempt k is the point that the step judged; it is still in place where nothing goes back
-        if moved is not None:
-            torch.testing.assert_close(moved, torch.from_numpy(run.x[k, 0]), rtol=1e-9, atol=1e-9)
-        elif k < 25:
-            torch.testing.assert_close(vector(model), torch.from_numpy(run.x[k + 1, 0]), rtol=1e-9, atol=1e-9)
+            if rejects:
+                torch.testing.assert_close(vector(model), torch.from_numpy(run.x[k, 0]), **near)
         last = optimizer.last_step
-        found = (last.h, last.error, last.energy)
-        expected = (run.h[k, 0], run.error[k, 0], run.energy[k, 0])
-        torch.testing.assert_close(found, tuple(map(float, expected)), rtol=1e-7, atol=1e-9, equal_nan=True)
+        torch.testing.assert_close(last.h, float(run.h[k, 0]), equal_nan=True, **near)
+        torch.testing.assert_close(last.energy, float(run.energy[k, 0]), **near)
+        if looks_back:
+            torch.testing.assert_close(last.error, float(run.error[k, 0]), equal_nan=True, rtol=1e-6, atol=1e-9)
         assert last.accepted == run.accepted[k, 0]
-    assert optimizer.last_step.steps == 26
+    assert optimizer.last_step.steps == steps + 1
     assert optimizer.last_step.retraces == run.rejected[0]
 
 
@@ -305,8 +310,8 @@ def test_what_no_optimizer_takes() -> None:
         FlowOptimizer(model.parameters(), "ecdsp")
     with pytest.raises(UnknownName, match="there is no parameter of gdm named 'momentum'"):
         FlowOptimizer(model.parameters(), "gdm", momentum=0.9)
-    with pytest.raises(BadValue, match="maximize = 1; choose one of True, False"):
-        FlowOptimizer(model.parameters(), "gd", maximize=1)
+    with pytest.raises(BadValue, match="maximize = 'yes'; choose one of True, False"):
+        FlowOptimizer(model.parameters(), "gd", maximize="yes")
 
 
 @pytest.mark.parametrize(
@@ -406,34 +411,51 @@ def test_a_group_whose_lr_is_zero_rests_and_then_goes_on(name: str) -> None:
     assert torch.equal(vector(model), everything)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in (*SECOND_ORDER, "flow")])
 def test_late_parameters_were_there_all_along_with_a_gradient_of_zero(name: str) -> None:
-    """Of the same group, and of one that is added later."""
+    """Of the same group, and of one that is added later. (The error norm of flow is a mean over all that are there.)"""
     late, added, early = network(), network(), network()
+    given = QUIET.get(name, {})
     everything = {
-        "late": (late, build(late.parameters(), name, **QUIET.get(name, {}))),
-        "added": (added, build([*added[0].parameters()], name, **QUIET.get(name, {}))),
-        "early": (early, build(early.parameters(), name, **QUIET.get(name, {}))),
+        "late": (late, build(late.parameters(), name, **given)),
+        "added": (added, build(added[0].parameters(), name, **given)),
+        "early": (early, build(early.parameters(), name, **given)),
     }
+
+    def with_zeros(model: nn.Module, optimizer: Optimizer, number: int) -> Callable[[], Tensor]:
+        compute = closure(model, optimizer, number)
+
+        def zeros_where_none() -> Tensor:
+            loss = compute()
+            for parameter in model.parameters():
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            return loss
+
+        return zeros_where_none
+
     for number in range(10):
         for kind, (model, optimizer) in everything.items():
             model[2].requires_grad_(number >= 4)
             if number == 4 and kind == "added":
                 optimizer.add_param_group({"params": model[2].parameters()})
-            compute = closure(model, optimizer, number)
-
-            def zeros_where_none(kind: str = kind, model: nn.Sequential = model, compute: Any = compute) -> Tensor:
-                loss = compute()
-                for parameter in model[2].parameters() if kind == "early" else ():
-                    parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                return loss
-
-            optimizer.step(zeros_where_none)
+            optimizer.step((with_zeros if kind == "early" else closure)(model, optimizer, number))
         if number < 4:
             assert torch.equal(vector(early[2]), vector(network()[2]))
         assert_same(late, early)
         assert_same(added, early)
     assert not torch.equal(vector(early[2]), vector(network()[2]))
+
+
+@pytest.mark.parametrize("name", [*SECOND_ORDER, "flow"])
+def test_late_parameters_join_methods_that_look_around(name: str) -> None:
+    model = network()
+    optimizer = build(model.parameters(), name)
+    for number in range(8):
+        model[2].requires_grad_(number >= 4)
+        optimizer.step(closure(model, optimizer))
+        assert torch.equal(vector(model[2]), vector(network()[2])) == (number < 4)
+    with optimizer.accepted():
+        assert loss_of(model).item() < loss_of(network()).item()
 
 
 @pytest.mark.parametrize("name", NAMES)

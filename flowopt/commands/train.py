@@ -20,7 +20,7 @@ from torch import nn
 from flowopt.commands.options import INTERRUPTED, TERMINATED, Json
 from flowopt.commands.train_settings import TrainSettings, check_optimizer, make_optimizer, sort_out
 from flowopt.errors import BadValue, UnknownName, check_count
-from flowopt.files import check_writable, plain, write_json
+from flowopt.files import check_writable, write_json
 from flowopt.training import checkpoint, datasets, models
 from flowopt.training.checkpoint import CHECKPOINT
 from flowopt.training.datasets import Dataset
@@ -82,29 +82,26 @@ def train(
     given = sort_out(set_, chosen)
     for option, value, least in (("--epochs", epochs, 1), ("--batch-size", batch_size, 1), ("--seed", seed, 0)):
         check_count("flowopt train", option, value, least)
-    _check_names(dataset, model, given)
-    for name in chosen:
-        check_optimizer(name, given.methods[name], limiting)
+    _check(dataset, model, given, limiting)
     place = _device(device)
-    root = _default_folder("-".join([dataset, *([model] if model else []), *chosen]), resume) if out is None else out
+    root = _default_folder(dataset, model, chosen, resume) if out is None else out
     folders = {name: root / _plain(name) if len(chosen) > 1 else root for name in chosen}
     for folder in folders.values():
         checkpoint.claim(folder, resume)
     if json is not None:
         check_writable(json)
+    runs: dict[str, History] = {}
     with _termination() as exit_code:
         data = datasets.load(dataset, **{"data_dir": data_dir, "download": download} | given.data)
         spec = DEFAULT_MODELS[data.task] if model is None else model
-        runs: dict[str, History] = {}
+        steps = math.ceil(len(data.train_inputs) / batch_size)
         for name, folder in folders.items():
             print(f"{name}: {spec} on {data.name}, {place}, in {folder}", flush=True)
             network = _network(spec, data, seed, given.model).to(place)
-            steps = math.ceil(len(data.train_inputs) / batch_size)
-            optimizer = make_optimizer(name, given.methods[name], network, seed, steps, limiting)
             runs[name] = fit(
                 network,
                 data,
-                optimizer,
+                make_optimizer(name, given.methods[name], network, seed, steps, limiting),
                 epochs=epochs,
                 batch_size=batch_size,
                 seed=seed,
@@ -132,7 +129,7 @@ def _described(given: TrainSettings, **settings: Any) -> dict[str, Any]:
     """What the record and the checkpoint shall say of the settings."""
     for section, options in (("model", given.model), ("data", given.data)):
         settings |= {f"{section}.{key}": value for key, value in options.items()}
-    return {name: plain(value) for name, value in settings.items()}
+    return settings
 
 
 class _Lines:
@@ -204,8 +201,8 @@ def _termination() -> Iterator[Callable[[], int]]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _check_names(dataset: str, spec: str | None, given: TrainSettings) -> None:
-    """Raise UnknownName for a dataset, a model or an option of theirs that does not exist, before any is made."""
+def _check(dataset: str, spec: str | None, given: TrainSettings, limiting: str | None) -> None:
+    """Raise for a dataset, a model, an optimizer or an option of theirs that does not exist: before any work."""
     known = [(f"option of {dataset}", given.data, datasets.accepts(dataset).keys() - {"dtype"})]
     if spec is not None:
         name = spec.partition(":")[0]
@@ -215,6 +212,8 @@ def _check_names(dataset: str, spec: str | None, given: TrainSettings) -> None:
     for kind, options, names in known:
         for option in options.keys() - names:
             raise UnknownName(kind, option, names)
+    for name, parameters in given.methods.items():
+        check_optimizer(name, parameters, limiting)
 
 
 def _device(name: str) -> torch.device:
@@ -230,11 +229,13 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _default_folder(name: str, resume: bool) -> Path:
-    """A folder of its own for a run of that name, or that of the last such run."""
+def _default_folder(dataset: str, model: str | None, methods: list[str], resume: bool) -> Path:
+    """A folder of its own for a run of that kind, or that of the last such run."""
+    parts = [re.sub("^text:.*/", "text:", dataset), *([] if model is None else [model]), *methods]
+    name = _plain("-".join(parts))
 
     def numbered(number: int) -> Path:
-        return OUT / (_plain(name) if number == 1 else f"{_plain(name)}-{number}")
+        return OUT / (name if number == 1 else f"{name}-{number}")
 
     free = next(number for number in count(1) if not any(numbered(number).glob("*")))
     return numbered(max(1, free - 1) if resume else free)

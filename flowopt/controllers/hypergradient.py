@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from flowopt import rows
@@ -42,4 +43,5 @@ class Hypergradient(Controller):
         along = rows.dot(g.grad, u)
         if self.form == "additive":
             return Verdict(h + self.beta * along, memory)
-        return Verdict(h * (1 + self.beta * along / (g.square.sqrt() * rows.norm(u))), memory)
+        size = g.square.sqrt() * rows.norm(u)
+        return Verdict(h * (1 + self.beta * torch.where(size > 0, along / size, 0.0)), memory)

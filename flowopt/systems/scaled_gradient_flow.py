@@ -63,6 +63,7 @@ class ScaledGradientFlow(System):
         g = evaluation.grad
         change = state["previous_grad"] - g
         step = rows.steps(h, state["q"])
+        step = torch.where(step > 0, step, torch.inf)  # what rests (at a learning rate of 0) shows no curvature
         slope = change / step if self.difference == "divide" else change * step
         return state | {"previous_grad": g, "z": (g * slope).clamp(min=1.0).sqrt()}
 

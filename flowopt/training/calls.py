@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from flowopt.blocks import SCALAR
 from flowopt.errors import BadValue, check_range
@@ -30,19 +33,47 @@ def network_method(given: str | Method, overrides: dict[str, Any]) -> NetworkMet
         raise BadValue(f"{given} is not a flow of ours; use it directly, as torch.optim offers it")
     known = METHODS[given].defaults if isinstance(given, str) and given in METHODS else {}
     overrides = dict(overrides)
-    # the L2 term of the groups, unless the method has a weight decay of its own
-    weight_decay = overrides.pop("weight_decay", 0.0) if "weight_decay" not in known else 0.0
+    # of the groups, unless the method has a weight decay of its own that is no L2 term
+    weight_decay = overrides.pop("weight_decay", 0.0) if known.get("weight_decay", 0.0) == 0 else 0.0
+    factor = overrides.pop("lr", 1.0) if "lr" not in known else 1.0
     check_range("FlowOptimizer", "weight_decay", weight_decay, 0.0)
+    check_range("FlowOptimizer", "lr", factor, 0.0)
     method = as_method(given, overrides)
     lr = overrides.get("lr", known.get("lr"))
     controller = method.controller
     if lr is None or lr not in (controller.parameters.get("h"), controller.parameters.get("lr")):
-        return NetworkMethod(method.for_rows(1, SCALAR), 1.0, 1.0, weight_decay)
+        return NetworkMethod(method.for_rows(1, SCALAR), factor, 1.0, weight_decay)
     if controller.adaptive:
         return NetworkMethod(method.for_rows(1, SCALAR), float(lr), float(lr), weight_decay)
     # a step size that only the groups change: theirs times 1, so that it is exactly theirs
     method = as_method(given, overrides | {"lr": 1.0})
     return NetworkMethod(method.for_rows(1, SCALAR), float(lr), 1.0, weight_decay)
+
+
+OF_A_GROUP = {"params", "param_names", "lr", "weight_decay", "maximize"}
+
+
+@cache
+def _torch_options() -> frozenset[str]:
+    """What torch's optimizers can be told group by group."""
+    kinds = [kind for kind in vars(torch.optim).values() if isinstance(kind, type) and issubclass(kind, Optimizer)]
+    return frozenset(name for kind in kinds for name in inspect.signature(kind).parameters)
+
+
+def check_group(group: dict[str, Any], method: Method, maximize: bool) -> None:
+    """Raise BadValue for a group with a number out of range, or an option of the flow or of other optimizers.
+
+    What is neither may be a note of the user's or of a scheduler's.
+    """
+    for name in group.keys() - OF_A_GROUP:
+        if name in method.options:
+            raise BadValue(f"{name} belongs to the whole flow: give it to FlowOptimizer. A group has lr and weight_decay")
+        if name in _torch_options():
+            raise BadValue(f"{name} is an option of other optimizers, not of {method.name}; a group has lr and weight_decay")
+    for name in ("lr", "weight_decay"):
+        check_range("param_group", name, group.get(name, 0.0), 0.0)
+    if group.get("maximize", maximize) != maximize:
+        raise BadValue("maximize belongs to the whole flow: give it to FlowOptimizer")
 
 
 def check_call(method: Method, calls_closure: bool, closure: Any, loss: Any) -> None:

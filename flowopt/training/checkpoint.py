@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from flowopt.errors import BadValue
-from flowopt.files import check_writable, plain, replacing
+from flowopt.files import check_writable, replacing
 from flowopt.training.datasets.dataset import Dataset
 from flowopt.training.optimizer import FlowOptimizer
 
@@ -69,12 +69,12 @@ def _check_settings(folder: Path, saved: Mapping[str, Any], now: Mapping[str, An
 
 
 def settings_of(model: nn.Module, data: Dataset, optimizer: Optimizer) -> dict[str, Any]:
-    """What tells one run from another, in plain data: the samples, the model's size, the optimizer's parameters."""
+    """What tells one run from another: the samples, the size of the model, the parameters of the optimizer."""
     checksum = 0
     for tensor in (data.train_inputs, data.train_targets, data.test_inputs, data.test_targets):
         checksum = zlib.crc32(tensor.cpu().contiguous().numpy().data, checksum)
     parts = optimizer.method.parts if isinstance(optimizer, FlowOptimizer) else ()
-    described = {
+    return {
         "data": data.name,
         "samples": f"crc32 {checksum:08x}",
         "model": type(model).__name__,
@@ -83,7 +83,6 @@ def settings_of(model: nn.Module, data: Dataset, optimizer: Optimizer) -> dict[s
         **{f"{part.name}.{name}": value for part in parts for name, value in part.parameters.items()},
         **optimizer.defaults,
     }
-    return {name: plain(value) for name, value in described.items()}
 
 
 @contextmanager

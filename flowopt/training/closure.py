@@ -49,15 +49,16 @@ class ClosureMeasure:
 
         Raises BadValue unless the closure calls ``loss.backward(create_graph=True)``.
         """
-        grads = [gradient(parameter) for parameter in self._parameters]
-        if not all(grad.requires_grad for grad in grads):
+        parts = cast(Blocks, vector).parts
+        # a gradient that is constant, or that is none, has no share in the Hessian
+        bending = [(p.grad, shaped(part, p)) for part, p in zip(parts, self._parameters, strict=True) if _bends(p.grad)]
+        if not bending:
             raise BadValue(
                 "this method needs Hessian-vector products: call loss.backward(create_graph=True) in the closure, and "
                 "set the gradients to None before (optimizer.zero_grad())"
             )
-        parts = cast(Blocks, vector).parts
-        along = [shaped(part, parameter) for part, parameter in zip(parts, self._parameters, strict=True)]
         with torch.enable_grad():
+            grads, along = zip(*bending, strict=True)
             bent = torch.autograd.grad(grads, list(self._parameters), along, retain_graph=True, materialize_grads=True)
         products = [flat_as(product.detach(), p) for product, p in zip(bent, self._parameters, strict=True)]
         if self._terms.maximize:
@@ -68,6 +69,10 @@ class ClosureMeasure:
     def hessian(self, q: Tensor, rows: Tensor | None = None) -> Tensor:
         """Dense Hessian ``(1, D, D)`` at the last point that was measured, by D products."""
         return hessian(cast(Measure, self), q)
+
+
+def _bends(grad: Tensor | None) -> bool:
+    return grad is not None and grad.requires_grad
 
 
 def gradient(parameter: Parameter) -> Tensor:

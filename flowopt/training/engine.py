@@ -55,10 +55,12 @@ class Engine:
     ) -> tuple[Outcome, dict[str, list[Tensor]], dict[str, Tensor]]:
         """The first step: the outcome, and the vectors and numbers to keep. Nothing moves if it is held."""
         carry, outcome = self._start(inputs, pace, seed)
-        vectors, numbers = self.keeping.pick(carry)
+        picked, named = self.keeping.pick(carry)
+        numbers = {path: number.clone() for path, number in named.items()}  # changed in place from now on
+        vectors = {path: [part.clone() for part in leaf.parts] for path, leaf in picked.items()}  # of what moves now
         if not bool(outcome.held):
             write(inputs.q, carry.trial["q"])
-        return outcome, {path: list(leaf.parts) for path, leaf in vectors.items()}, numbers
+        return outcome, vectors, numbers
 
     def join(self, q: list[Tensor]) -> dict[str, list[Tensor]]:
         """Vectors to keep for parameters that come late: as if they had been there with a gradient of zero."""

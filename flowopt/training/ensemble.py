@@ -309,7 +309,7 @@ def _per_member(name: str, value: Any, members: int) -> Any:
     if not isinstance(value, (Tensor, np.ndarray, Sequence)) or isinstance(value, str):
         return value
     try:
-        numbers = torch.as_tensor(value).to(torch.float64)
+        numbers = torch.as_tensor(value, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise BadValue(f"Ensemble: {name} = {value!r} must be numbers, one a member: {error}") from error
     if numbers.ndim == 0:

@@ -61,6 +61,11 @@ class LastStep:
         return bool(self._outcome.held)
 
     @property
+    def finite(self) -> bool:
+        """Whether loss and gradient were finite (the square of the gradient's norm included)."""
+        return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
+
+    @property
     def ended(self) -> str:
         """Why the flow came to an end (``'below F0'``); empty while it goes on."""
         return Status(int(self._outcome.ended)).words if int(self._outcome.ended) else ""

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from flowopt.errors import check_count
+from flowopt.files import plain
 from flowopt.interruption import interruption
 from flowopt.progress import progress_bar
 from flowopt.training import checkpoint, tasks
@@ -63,25 +64,25 @@ def fit(
     settings    plain data to keep with the record. A checkpoint of other settings is refused.
     progress    a bar on stderr for an epoch that takes long.
 
-    Training takes place where the model lies: move it to the GPU first. A method that judges a step by the loss after
-    it is evaluated, and saved in model.pt, at its last accepted parameters. Ctrl-C ends the run after the step under
-    way; with `out`, `resume` goes on within the epoch. A run that diverges ends and says why: ``history.message``.
+    Training takes place where the model lies: move it to the GPU first; the samples follow. A method that judges a step
+    by the loss after it is evaluated, and saved in model.pt, at its last accepted parameters. Ctrl-C ends the run after
+    the step under way; with `out`, `resume` goes on within the epoch. A run that diverges ends and says why:
+    ``history.message``.
 
     Raises BadValue for numbers out of range, a folder that has a run already (unless `resume`), and a checkpoint of
     other settings or one that cannot be read.
     """
     for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
         check_count("fit", name, value, least)
-    history = History(
-        {
-            "batch_size": batch_size,
-            "seed": seed,
-            "scheduler": type(scheduler).__name__ if scheduler is not None else None,
-            "growth": growth is not None,
-            **checkpoint.settings_of(model, data, optimizer),
-            **(settings or {}),
-        }
-    )
+    described = {
+        "batch_size": batch_size,
+        "seed": seed,
+        "scheduler": None if scheduler is None else type(scheduler).__name__,
+        "growth": growth is not None,
+        **checkpoint.settings_of(model, data, optimizer),
+        **(settings or {}),
+    }
+    history = History(plain(described))
     chosen = tasks.task(data.task) if task is None else task
     run = Run(model, data, optimizer, batch_size, seed, chosen, scheduler, growth, history)
     folder = None if out is None else Path(out)
@@ -117,7 +118,8 @@ def _epochs(
             if any(answers):
                 history.end("stopped", f"stopped by a callback after epoch {len(history.epochs)}")
         if asked():
-            history.end("interrupted", f"interrupted in epoch {run.epoch}, after {len(history.steps)} steps in all")
+            done = f"{len(history.steps)} steps, {len(history.epochs)} epochs"
+            history.end("interrupted", f"interrupted after {done}")
         elif run.epoch > epochs:
             history.end("complete", f"{epochs} epochs done")
         if folder is not None:

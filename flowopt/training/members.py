@@ -174,4 +174,4 @@ class _Objective:
 
 
 def _blocks(tensors: Sequence[Tensor]) -> Blocks:
-    return Blocks(tensor.detach().flatten(1) for tensor in tensors)
+    return Blocks(tensor.detach().reshape(len(tensor), -1) for tensor in tensors)

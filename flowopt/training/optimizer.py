@@ -13,19 +13,18 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from flowopt.blocks import SCALAR, Blocks
-from flowopt.errors import BadValue, check_choice, check_range
+from flowopt.errors import BadValue, check_choice
 from flowopt.kernel import Method
 from flowopt.state import Measure
-from flowopt.training.calls import check_call, dense_gradient, loss_value, network_method
+from flowopt.training.calls import check_call, check_group, dense_gradient, loss_value, network_method
 from flowopt.training.closure import ClosureMeasure
 from flowopt.training.engine import Engine, Inputs
 from flowopt.training.last_step import LastStep
 from flowopt.training.layout import flat, flat_as, shaped
 from flowopt.training.limiting import ActivationLimiting
+from flowopt.training.saved import FLOW, own_state
 from flowopt.training.step import Outcome, Terms, write
 
-FLOW = "flow"
-"""Key in the optimizer's state of the numbers of the whole flow; the vectors stand under each parameter."""
 COUNTS = ("steps", "retraces", "nonfinite")
 
 
@@ -61,9 +60,9 @@ class FlowOptimizer(Optimizer):
     1 by default. A group's ``weight_decay`` w adds w/2 |q|^2 to the objective.
 
     A method that judges a step by the loss after it (elra, armijo, flow) has the step still to be judged in the
-    parameters: evaluate and save the model inside ``with optimizer.accepted():``. A loss or gradient that is not
-    finite moves nothing, or sends a method that can go back to where it was; `last_step` counts these and names the
-    parameter.
+    parameters: evaluate the model, and save it for use, inside ``with optimizer.accepted():``. (To go on later, save
+    model and optimizer outside of it.) A loss or gradient that is not finite moves nothing, or sends a method that can
+    go back to where it was; `last_step` counts these and names the parameter.
 
     Raises BadValue for parameters out of range, a method that networks cannot run, sparse gradients, or a step without
     what the method needs.
@@ -93,46 +92,46 @@ class FlowOptimizer(Optimizer):
         self._engine = Engine(self.method, self._compile)
         self._last: LastStep | None = None
         self._warned: set[str] = set()
-        self._cached: dict[str, tuple[list[float], Tensor]] = {}
+        self._cached: dict[str, tuple[list[Any], Tensor]] = {}
+        self._showing = False
 
     def __getstate__(self) -> dict[str, Any]:
+        self._check_not_showing("a copy of the optimizer")
         own = {name: getattr(self, name) for name in ("method", "limiting", "_unit", "_seed", "_compile")}
         return super().__getstate__() | own
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if "method" in state:  # a copy or a pickle; load_state_dict comes here too, with groups and state only
+        if "method" in state:  # a copy or a pickle
+            super().__setstate__(state)
             self._prepare()
+        else:  # what load_state_dict found, behind its hooks
+            device = self._everyone()[0].parameter.device
+            own = own_state(state["state"], self.method, self._engine.keeping, device)
+            super().__setstate__(state | {"state": own})
+            self._last, self._cached = None, {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What to save, with the model, to go on later. Raises BadValue inside `accepted`."""
+        self._check_not_showing("state_dict()")
+        return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a saved state, bit for bit. Raises BadValue if it is that of another method."""
-        flow = state_dict["state"].get(FLOW)
-        if flow and flow["method"] != self.method.formula:
-            raise BadValue(
-                f"the saved state is that of {flow['method']!r}, this optimizer's method is "
-                f"{self.method.formula!r}; build it with the method that was saved"
-            )
+        """Go on from a saved state, bit for bit. Raises BadValue, and changes nothing, where it does not fit."""
+        self._check_not_showing("load_state_dict()")
         super().load_state_dict(state_dict)
-        self._last = None
-        if flow:  # the base class takes what belongs to no parameter as it is; it must not be shared
-            device = self._everyone()[0].parameter.device
-            cast(dict[Any, Any], self.state)[FLOW] = {
-                name: number.detach().to(device, copy=True) if isinstance(number, Tensor) else number
-                for name, number in flow.items()
-            }
+
+    def _check_not_showing(self, what: str) -> None:
+        if self._showing:
+            raise BadValue(f"{what} inside accepted(): the optimizer goes on from other parameters than those there")
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; its parameters join the flow at their first gradient. Raises BadValue for an unknown option."""
-        for name in param_group:
-            if name in self.method.options:
-                raise BadValue(
-                    f"{name} belongs to the whole flow: give it to FlowOptimizer. A group has lr and weight_decay"
-                )
+        """Add a group; its parameters join the flow at their first gradient.
+
+        Raises BadValue, and adds nothing, for an option that groups do not have and for a number out of range.
+        """
+        if isinstance(param_group, dict):  # else the base class says so
+            check_group(param_group, self.method, self.defaults["maximize"])
         super().add_param_group(param_group)
-        group = self.param_groups[-1]
-        check_range("param_group", "weight_decay", float(group["weight_decay"]), 0.0)
-        if group["maximize"] != self.defaults["maximize"]:
-            raise BadValue("maximize belongs to the whole flow: give it to FlowOptimizer")
 
     @property
     def last_step(self) -> LastStep:
@@ -145,10 +144,11 @@ class FlowOptimizer(Optimizer):
     def accepted(self) -> Iterator[None]:
         """Put the last accepted parameters in place inside the block, for evaluating or saving the model.
 
-        Only methods that can send a step back have something pending; it comes back afterwards, bit for bit.
+        Only methods that can send a step back have something pending; it comes back afterwards, bit for bit. Neither
+        steps nor copies of the optimizer's state are made inside.
         """
         slots = [slot for slot in self._everyone() if slot.parameter in self.state]
-        if not slots or not self.method.controller.rejects:
+        if not slots or not self.method.controller.rejects or self._showing:
             yield
             return
         with torch.no_grad():
@@ -156,9 +156,11 @@ class FlowOptimizer(Optimizer):
             pending = [view.clone() for view in views]
             vectors, numbers, pace = self._kept(slots)
             write(views, self._engine.last_accepted(views, vectors, numbers, pace))
+        self._showing = True
         try:
             yield
         finally:
+            self._showing = False
             with torch.no_grad():
                 write(views, Blocks(pending))
 
@@ -168,6 +170,7 @@ class FlowOptimizer(Optimizer):
 
         Returns the loss, the closure's if there is one. Raises BadValue where the method needs more than it got.
         """
+        self._check_not_showing("step()")
         check_call(self.method, self._engine.calls_closure, closure, loss)
         if closure is not None:
             with torch.enable_grad():
@@ -184,7 +187,7 @@ class FlowOptimizer(Optimizer):
         before = [block.clone() for block in inputs.q] if self.limiting is not None else []
         self._count(value.device)
         if "h" in self._flow:
-            self._welcome(slots, inputs, pace)
+            self._welcome(slots, inputs)
             vectors, numbers, old = self._kept(slots)
             outcome = self._engine.run(inputs, vectors, numbers, (old, pace))
         else:
@@ -203,7 +206,7 @@ class FlowOptimizer(Optimizer):
     ) -> Inputs:
         grads = [flat_as(dense_gradient(slot.parameter, slot.name), slot.parameter) for slot in slots]
         weights = [slot.group["weight_decay"] for slot in slots]
-        terms = Terms(tuple(weight != 0 for weight in weights), self.defaults["maximize"])
+        terms = Terms(tuple(weight != 0 for weight in weights), self.param_groups[0]["maximize"])
         decay = self._numbers("weight_decay", weights, value.device)
         if not self._engine.calls_closure:
             return Inputs(views, grads, terms, decay, value, None)
@@ -217,9 +220,12 @@ class FlowOptimizer(Optimizer):
         """Numbers of the groups, one a parameter; handed to the device again only when they change."""
         if any(isinstance(value, Tensor) for value in values):
             return torch.stack([torch.as_tensor(value, dtype=SCALAR, device=device).reshape(()) for value in values])
+        return self._on_device(name, values, SCALAR, device)
+
+    def _on_device(self, name: str, values: list[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
         known, tensor = self._cached.get(name, ([], None))
         if known != values or tensor is None:
-            tensor = torch.tensor(values, dtype=SCALAR, device=device)
+            tensor = torch.tensor(values, dtype=dtype).to(device, non_blocking=True)  # nobody waits for the device
             self._cached[name] = values, tensor
         return tensor
 
@@ -237,7 +243,7 @@ class FlowOptimizer(Optimizer):
         return [
             slot
             for slot in self._everyone()
-            if slot.parameter.grad is not None or (back and slot.parameter in self.state)
+            if (slot.parameter.grad is not None or (back and slot.parameter in self.state)) and slot.parameter.numel()
         ]
 
     @property
@@ -260,23 +266,27 @@ class FlowOptimizer(Optimizer):
             blocks = {path: shaped(parts[place], slot.parameter) for path, parts in vectors.items()}
             self.state[slot.parameter] = blocks
 
-    def _welcome(self, slots: list[_Slot], inputs: Inputs, pace: Tensor) -> None:
+    def _welcome(self, slots: list[_Slot], inputs: Inputs) -> None:
         """Parameters whose first gradient has come only now join the flow."""
         late = [place for place, slot in enumerate(slots) if slot.parameter not in self.state]
         if late:
-            theirs = inputs.only(late)
-            self._keep([slots[place] for place in late], self._engine.join(theirs, pace[late], self._seed))
+            self._keep([slots[place] for place in late], self._engine.join([inputs.q[place] for place in late]))
 
     def _kept(self, slots: list[_Slot]) -> tuple[dict[str, list[Tensor]], dict[str, Tensor], Tensor]:
         """Vectors, numbers and paces that were kept for these parameters; the tensors themselves, not copies."""
         keeping, flow = self._engine.keeping, self._flow
+        for slot in slots:
+            _lay_out(self.state[slot.parameter], slot.parameter)
         vectors = {path: [flat(self.state[slot.parameter][path]) for slot in slots] for path in keeping.vectors}
         return vectors, {path: flow[path] for path in keeping.numbers}, self._paces(slots)
 
     def _paces(self, slots: list[_Slot]) -> Tensor:
         """The paces of the pending moves, ``(n,)``."""
         pace = cast(Tensor, self._flow["pace"])
-        return pace if len(slots) == len(pace) else pace[[slot.place for slot in slots]]
+        return pace if len(slots) == len(pace) else pace[self._places(slots)]
+
+    def _places(self, slots: list[_Slot]) -> Tensor:
+        return self._on_device("place", [slot.place for slot in slots], torch.int64, self._flow["pace"].device)
 
     def _limit(self, slots: list[_Slot], q: list[Tensor], before: list[Tensor]) -> Tensor:
         """Shorten the moves as activation limiting says, and return the factors ``(n,)``."""
@@ -293,27 +303,38 @@ class FlowOptimizer(Optimizer):
     def _note(self, slots: list[_Slot], outcome: Outcome, pace: Tensor) -> None:
         """Count what happened and remember the paces of the moves that are now pending."""
         flow, known = self._flow, self._paces(slots)
+        first = known[0].clone()
         now = torch.where(outcome.held, known, pace)
         if len(slots) == len(flow["pace"]):
             flow["pace"].copy_(now)
         else:
-            flow["pace"][[slot.place for slot in slots]] = now
+            flow["pace"][self._places(slots)] = now
         flow["steps"] += 1
         flow["retraces"] += ~outcome.taken & ~outcome.held
         flow["nonfinite"] += ~torch.isfinite(outcome.value + outcome.square)
-        self._last = LastStep(outcome, [slot.name for slot in slots], now[0], flow)
+        counts = {name: flow[name].clone() for name in COUNTS}
+        self._last = LastStep(outcome, [slot.name for slot in slots], first, counts)
         if outcome.held.is_cpu and bool(outcome.held):  # elsewhere asking would wait for the device
             self._warn(self._last)
 
     def _warn(self, last: LastStep) -> None:
         if last.ended:
             why = f"the flow of {self.method.name} came to an end ({last.ended}) at loss {last.loss:g}"
-        else:
+        elif not last.finite:
             where = f", first in {last.bad_parameter}" if last.bad_parameter else ""
             why = f"loss or gradient was not finite{where} (loss {last.loss:g})"
+        else:  # it rests until the learning rate is above 0
+            return
         kind = last.ended or "nonfinite"
         if kind not in self._warned:
             self._warned.add(kind)
             warnings.warn(
                 f"flowopt: {why}; nothing moved. last_step counts such steps; this is said once", stacklevel=4
             )
+
+
+def _lay_out(leaves: dict[str, Any], like: Tensor) -> None:
+    """Bring what is kept of a parameter into its memory format, which may have changed since."""
+    for path, leaf in leaves.items():
+        if leaf.stride() != like.stride():
+            leaves[path] = torch.empty_like(like).copy_(leaf)

@@ -71,7 +71,7 @@ class StackedModel:
                 stacked[name][row] = tensor
         self.names = [name for name, parameter in self.template.named_parameters() if parameter.requires_grad]
         self.shapes = [first[name].shape for name in self.names]
-        self.parameters = [stacked.pop(name).flatten(1) for name in self.names]
+        self.parameters = [stacked.pop(name).view(len(seeds), -1) for name in self.names]
         """What is trained, one block ``(B, D_i)`` a parameter, in the order of ``named_parameters``."""
         self.constants = stacked
         """All else, ``(B, *shape)``."""
@@ -131,7 +131,8 @@ def _side_by_side(
     except RuntimeError as error:
         if "vmap" not in str(error) and "Batching rule" not in str(error):
             raise
-        raise BadValue(f"the network has an operation that torch.vmap cannot run for many members: {error}") from error
+        hint = "; of random operations only the module nn.Dropout can" if "random" in str(error) else ""
+        raise BadValue(f"the network has an operation that many members cannot run at once{hint}: {error}") from error
 
 
 def _built(model_fn: ModelFn, seed: int, dtype: torch.dtype | None) -> nn.Module:
@@ -178,6 +179,8 @@ def _check_modules(model: nn.Module) -> None:
             )
         if isinstance(module, _DropoutNd) and type(module) is not nn.Dropout and module.training and module.p:
             raise BadValue(f"{where}; of the dropouts only nn.Dropout can be seeded for each member: take that, or p=0")
+        if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.sparse:
+            raise BadValue(f"{where} with sparse gradients, and a flow moves all coordinates together: take sparse=False")
     if any(nn.parameter.is_lazy(parameter) for parameter in model.parameters()):
         raise BadValue("the model has lazy parameters: run a batch through it in model_fn, so that they take shape")
     wrong = {name: p.dtype for name, p in model.named_parameters() if p.requires_grad and p.dtype not in PRECISIONS}
