@@ -4,7 +4,7 @@
     python benchmarks/digits.py --method ecco --epochs 5 --json digits.json
 
 A perceptron 64-64-32-10, batches of 128, 80 % of the digits to train on. Of a method that judges a step after it was
-made, the last accepted parameters are evaluated. "ended" counts members whose loss was no number any more.
+made, the last accepted parameters are evaluated.
 """
 
 from __future__ import annotations
@@ -149,15 +149,16 @@ def main(
 
 def table(results: list[Result], epochs: int) -> Table:
     """One line a value of the hyperparameter, the two preprocessings side by side."""
-    shown = Table(title=f"test accuracy on the digits after {epochs} epochs, mean (lowest to highest) of {len(SEEDS)}")
+    title = f"test accuracy on the digits after {epochs} epochs, mean (lowest to highest) of {len(SEEDS)} seeds"
+    shown = Table(title=title, caption="†n: of n networks the loss was no number any more, or the step had vanished")
     for head in ("method", "parameter", "standardised", "pixels / 16"):
         shown.add_column(head, justify="left" if head == "method" else "right")
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for result in results:
         low, high, mean = min(result.accuracy), max(result.accuracy), sum(result.accuracy) / len(result.accuracy)
-        ended = f", {result.ended} ended" if result.ended else ""
+        ended = f" †{result.ended}" if result.ended else ""
         line = cells.setdefault((result.method, f"{result.parameter} = {result.value:g}"), {})
-        line[result.preprocessing] = f"{mean:.1f} ({low:.1f} to {high:.1f}{ended})"
+        line[result.preprocessing] = f"{mean:.1f} ({low:.1f} to {high:.1f}){ended}"
     for (name, value), line in cells.items():
         shown.add_row(name, value, line.get("standardised", ""), line.get("scaled", ""))
     return shown

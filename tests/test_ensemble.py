@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from flowopt.errors import BadValue, IncompatibleParts, UnknownName
+from flowopt.errors import BadValue, UnknownName
 from flowopt.papers import METHODS
 from flowopt.state import Status
 from flowopt.training import evaluation, models, tasks
@@ -19,15 +19,18 @@ from flowopt.training.stacked_model import OutputsFirst
 
 MEMBERS = 3
 SEEDS = [5, 1, 9]
-EPOCHS, SIZE = 6, 16
+EPOCHS, SIZE = 6, 16  # 54 steps
 GENERATOR = torch.Generator().manual_seed(0)
 INPUTS = torch.randn(144, 8, dtype=torch.float64, generator=GENERATOR)
 TARGETS = (INPUTS[:, :3] + 0.3 * INPUTS[:, 3:6]).argmax(-1)
-STEPS = EPOCHS * len(INPUTS) // SIZE
 
 
 def perceptron(seed: int) -> nn.Module:
     return nn.Sequential(nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 3))
+
+
+def rectified(seed: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
 
 
 def seeded(model_fn, seed: int) -> nn.Module:
@@ -60,7 +63,7 @@ PER_MEMBER = {
     "hypergradient": {"lr": [0.01, 0.03, 0.1], "beta": [0.0001, 0.001, 0.01]},
     "armijo": {"h0": [1.0, 3.0, 10.0]},
     "polyak": {"h_max": [0.1, 0.3, 1.0]},
-    "bb": {"h0": [1e-3, 1e-2, 1e-1], "variant": 2},
+    "bb": {"h0": [1e-3, 1e-2, 1e-1]},
     "flow": {"rtol": [1e-2, 1e-3, 1e-4], "atol": 1e-3},
     "newton": {"dt": [0.01, 0.03, 0.1], "damping": 1.0},
 }
@@ -71,33 +74,35 @@ PER_MEMBER = {
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_a_member_moves_as_an_optimizer_of_its_own(name):
     given = PER_MEMBER.get(name, {})
+    epochs = 1 if METHODS[name].build().needs_hvp else EPOCHS
     ensemble = Ensemble(perceptron, MEMBERS, name, given, seeds=SEEDS, dtype=torch.float64, chunk=2)
-    ensemble.fit(INPUTS, TARGETS, epochs=EPOCHS, batch_size=SIZE, seed=4)
-    assert ensemble.steps == STEPS >= 50
+    ensemble.fit(INPUTS, TARGETS, epochs=epochs, batch_size=SIZE, seed=4)
+    assert ensemble.steps == epochs * len(INPUTS) // SIZE
     for row, seed in enumerate(SEEDS):
         own = {key: value[row] if isinstance(value, list) else value for key, value in given.items()}
-        model, steps, losses = trained_alone(name, own, seed)
+        model, steps, losses = trained_alone(name, own, seed, epochs)
         assert ensemble.status[row] == Status.RUNNING
         assert distance(ensemble.member(row), model) < 1e-10
         torch.testing.assert_close(torch.tensor(ensemble.record.h[:, row]), steps, rtol=1e-8, atol=0, equal_nan=True)
         torch.testing.assert_close(torch.tensor(ensemble.record.loss[:, row]), losses, rtol=1e-8, atol=0)
 
 
-def trained_alone(name: str, own: dict, seed: int) -> tuple[nn.Module, Tensor, Tensor]:
+def trained_alone(name: str, own: dict, seed: int, epochs: int) -> tuple[nn.Module, Tensor, Tensor]:
     """A network trained by FlowOptimizer as a member is: its model at the last accepted parameters, h and losses."""
     model = seeded(perceptron, seed)
     optimizer = FlowOptimizer(model.parameters(), name, seed=seed, **own)
     twice = optimizer.method.needs_hvp
     steps, losses = [], []
 
-    def closure():
-        optimizer.zero_grad()
-        loss = tasks.cross_entropy(model(INPUTS[batch]), TARGETS[batch])
-        loss.backward(create_graph=twice)
-        return loss
-
-    for epoch in range(EPOCHS):
+    for epoch in range(epochs):
         for batch in batches(len(INPUTS), SIZE, seed=4, epoch=epoch):
+
+            def closure(batch=batch):
+                optimizer.zero_grad()
+                loss = tasks.cross_entropy(model(INPUTS[batch]), TARGETS[batch])
+                loss.backward(create_graph=twice)
+                return loss
+
             optimizer.step(closure)
             steps.append(optimizer.last_step.h)
             losses.append(optimizer.last_step.loss)
@@ -167,8 +172,8 @@ def test_any_order_and_any_chunk_of_members_gives_the_same(name):
 @pytest.mark.parametrize("chunk", [None, 2])
 def test_a_member_that_diverges_leaves_the_others_bitwise_unchanged(dtype, chunk):
     def train(third):
-        ensemble = Ensemble(perceptron, 5, "gdm", {"lr": [0.1, 0.03, third, 0.01, 0.2]}, dtype=dtype, chunk=chunk)
-        ensemble.fit(1e3 * INPUTS, TARGETS, epochs=3, batch_size=SIZE)
+        ensemble = Ensemble(rectified, 5, "gdm", {"lr": [0.1, 0.03, third, 0.01, 0.2]}, dtype=dtype, chunk=chunk)
+        ensemble.fit(INPUTS, TARGETS, epochs=3, batch_size=SIZE)
         return ensemble
 
     sound, broken = train(0.1), train(1e30)
@@ -461,7 +466,7 @@ def test_outputs_first_is_linear(bias, shape):
 
 def test_results_and_table_by_hyperparameters():
     given = {"lr": torch.tensor([0.1, 0.1, 1e30], dtype=torch.float64), "beta": 0.5}
-    ensemble = Ensemble(perceptron, MEMBERS, "gdm", given, seeds=10)
+    ensemble = Ensemble(rectified, MEMBERS, "gdm", given, seeds=10)
     ensemble.fit(INPUTS, TARGETS, epochs=2, batch_size=SIZE)
     found = ensemble.evaluate(INPUTS, TARGETS)
     results = ensemble.results(INPUTS, TARGETS)

@@ -28,6 +28,10 @@ class StabilityLimitedLTE(Controller):
     monotone, and without a proof beyond quadratics; on Rosenbrock it needs about twenty times fewer steps than 1/(2L)
     (``safety=0.25``), measured from a hundred random starts.
 
+    On batches that change from step to step the difference of two gradients is mostly noise, and L grows as h falls:
+    networks train slowly, or not at all (benchmarks/digits.py). It is a rule for deterministic functions and full
+    batches.
+
     Where nothing changed, L is 0/0 or 0 and the bound is void. Raises BadValue for eta <= 0, h_max <= 0 or safety
     outside (0, 1].
     """

@@ -45,7 +45,7 @@ class NewtonFlow(System):
         hessian = measure.hessian(state["q"])
         damping = full(evaluation.value, self.damping).reshape(-1, 1, 1)
         matrix = hessian + damping * torch.eye(hessian.shape[-1], dtype=hessian.dtype, device=hessian.device)
-        solution, info = torch.linalg.solve_ex(matrix, rows.joined(evaluation.grad).unsqueeze(-1))
+        solution, info = torch.linalg.solve_ex(matrix, rows.joined(evaluation.grad).to(matrix).unsqueeze(-1))
         field = torch.where((info == 0).unsqueeze(-1), -solution.squeeze(-1), torch.nan)
         return {"q": rows.parted(field, state["q"])}
 

@@ -16,7 +16,7 @@ from flowopt.kernel import Carry, Method
 from flowopt.state import Measure
 from flowopt.training.compiling import Compiled
 from flowopt.training.keeping import Keeping
-from flowopt.training.step import Outcome, Terms, advance, measured, resting, wide, write
+from flowopt.training.step import Outcome, Terms, advance, ending, measured, resting, wide, write
 
 WORTH_COMPILING = 1_000_000
 """Parameters from which on a step is compiled unless told otherwise: on fewer it would save less than it costs."""
@@ -102,8 +102,7 @@ class Engine:
         seeds = torch.full_like(bad, seed)
         carry = kernel.start(method, cast(Tensor, q), evaluation, seeds, inputs.measure)
         energy = method.system.energy(carry.point.state, evaluation)
-        ended = method.system.outcome(carry.point.state, evaluation)
-        ended = torch.zeros_like(bad) if ended is None else ended
+        ended = ending(method, carry.point.state, evaluation)
         taken = rows.finite(evaluation) & (ended == 0)
         held = ~taken | resting(method, pace)
         # a momentum that starts along the gradient has no pace of its own yet

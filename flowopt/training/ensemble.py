@@ -17,7 +17,6 @@ from flowopt.interruption import interruption
 from flowopt.kernel import Method
 from flowopt.papers import METHODS, as_method
 from flowopt.progress import progress_bar
-from flowopt.rows import every
 from flowopt.state import Number, Status
 from flowopt.tables import number
 from flowopt.training import tasks
@@ -66,7 +65,7 @@ class Ensemble:
     """B copies of a network, each with its own start, seed and hyperparameters, trained as the rows of one run.
 
         build = lambda seed: torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
-        ensemble = Ensemble(build, 30, "ecco_stable", {"eta": torch.logspace(-3, 2, 30)})
+        ensemble = Ensemble(build, 30, "ecco", {"eta": torch.logspace(-3, 2, 30)})
         ensemble.fit(images, labels, epochs=10)
         print(ensemble.table(test_images, test_labels))
 
@@ -95,7 +94,7 @@ class Ensemble:
         self,
         model_fn: ModelFn,
         members: int,
-        method: str | Method = "ecco_stable",
+        method: str | Method,
         hyperparameters: Mapping[str, Any] | None = None,
         *,
         seeds: int | Sequence[int] | Tensor = 0,
@@ -104,12 +103,10 @@ class Ensemble:
         chunk: int | None = None,
         record_every: int = 1,
     ) -> None:
-        for name, count, least in (
-            ("members", members, 1),
-            ("chunk", chunk or 1, 1),
-            ("record_every", record_every, 0),
-        ):
-            check_count("Ensemble", name, count, least)
+        check_count("Ensemble", "members", members, 1)
+        check_count("Ensemble", "record_every", record_every, 0)
+        if chunk is not None:
+            check_count("Ensemble", "chunk", chunk, 1)
         given = {name: _per_member(name, value, members) for name, value in (hyperparameters or {}).items()}
         seeds = _seeds(seeds, members)
         _network_method(method, given)
@@ -131,8 +128,8 @@ class Ensemble:
         )
         size = sum(part.shape[1] for part in self.model.parameters)
         together = chunk or (max(1, NUMBERS // size) if device.type == "cpu" else members)
-        self._chunks = everyone.numbers.tensor_split(math.ceil(members / together))
-        self._running = [everyone.select(numbers) for numbers in self._chunks]
+        chunks = everyone.numbers.tensor_split(math.ceil(members / together))
+        self._members = [everyone.select(numbers) for numbers in chunks]
         self.endings: dict[int, Ending] = {}
         """How the members that have ended did, by their number."""
         self.steps = self.epochs = 0
@@ -185,7 +182,7 @@ class Ensemble:
         with progress_bar(progress, f"{self.method.name}, {len(self)} members", epochs) as bar, interruption() as asked:
             for done in range(epochs):
                 for batch in self._batches(inputs, targets, batch_size, seed):
-                    if asked() or not self._running:
+                    if asked() or len(self.endings) == len(self):
                         return
                     self._step(batch)
                 self.epochs += 1
@@ -202,8 +199,8 @@ class Ensemble:
         means = [self.task.loss, *(metric.mean for metric in self.task.metrics.values())]
         total = torch.zeros(len(self), len(means), dtype=SCALAR, device=self.model.device)
         for x, y in zip(torch.split(inputs, AT_A_TIME), torch.split(targets, AT_A_TIME), strict=True):
-            for rows in self._chunks:
-                total[rows] += self.model.means(rows, (x, y), means) * len(x)
+            for members in self._members:
+                total[members.numbers] += self.model.means(members.numbers, (x, y), means) * len(x)
         loss, *found = (total / len(inputs)).unbind(-1)
         metrics = zip(self.task.metrics.items(), found, strict=True)
         return {"loss": loss, **{name: metric.finish(value) for (name, metric), value in metrics}}
@@ -259,37 +256,27 @@ class Ensemble:
     @torch.no_grad()
     def _step(self, batch: Batch) -> Tensor:
         record = torch.full((5, len(self)), torch.nan, dtype=SCALAR, device=self.model.device)
-        going = []
-        for tried in self._running:
-            members, told = tried.judged(batch, self.steps)
-            record[:, told.numbers] = told.record
-            goes = told.status == 0
-            if not every(goes):
-                self._end(members, told, (~goes).nonzero().squeeze(-1))
-                members = members.select(goes.nonzero().squeeze(-1))
-            if len(members.numbers):
-                going.append(members.moved(batch, self.steps))
-        self._running = going
+        for place, members in enumerate(self._members):
+            if bool(members.alive.any()):
+                self._members[place], told = members.step(batch, self.steps)
+                record[:, members.numbers] = told.record
+                self._note_endings(members.numbers, told)
         self.steps += 1
         if self.record_every and (self.steps - 1) % self.record_every == 0:
             self._record.append(record)
         return record[0]
 
-    def _end(self, members: Members, told: Told, places: Tensor) -> None:
-        ended = members.select(places)
-        self._keep(ended.numbers, ended.point)
-        for place, row in zip(places.tolist(), ended.numbers.tolist(), strict=True):
+    def _note_endings(self, numbers: Tensor, told: Told) -> None:
+        for place in told.status.nonzero().squeeze(-1).tolist():
             status, loss, bad = Status(int(told.status[place])), float(told.record[0, place]), int(told.bad[place])
-            self.endings[row] = Ending(status, self.steps + 1, loss, self.model.names[bad] if bad >= 0 else "")
+            name = self.model.names[bad] if bad >= 0 else ""
+            self.endings[int(numbers[place])] = Ending(status, self.steps + 1, loss, name)
 
     def _gather(self) -> None:
-        """Bring the stacked parameters up to date with the members that are running."""
-        for members in self._running:
-            self._keep(members.numbers, members.accepted)
-
-    def _keep(self, numbers: Tensor, q: Blocks) -> None:
-        for stacked, part in zip(self.model.parameters, q.parts, strict=True):
-            stacked[numbers] = part
+        """Bring the stacked parameters up to date."""
+        for members in self._members:
+            for stacked, part in zip(self.model.parameters, members.accepted.parts, strict=True):
+                stacked[members.numbers] = part
 
     def _checked(self, inputs: Any, targets: Any, shared: bool) -> tuple[Tensor, Tensor]:
         """Samples where the parameters are and in their precision. Raises BadValue for shapes that do not fit."""

@@ -21,6 +21,8 @@ class LastStep:
     """
 
     _outcome: Outcome
+    _told: bool
+    """Whether the loss was handed in."""
     _names: Sequence[str]
     _pace: Tensor
     _counts: dict[str, Tensor]
@@ -37,13 +39,13 @@ class LastStep:
 
     @property
     def energy(self) -> float:
-        """Energy (or Lyapunov function) on arrival; NaN for a method that needs the loss, where there was none."""
-        return float(self._outcome.energy)
+        """Energy (or Lyapunov function) on arrival; NaN without a loss."""
+        return float(self._outcome.energy) if self._told else math.nan
 
     @property
     def loss(self) -> float:
         """The loss that was handed in; NaN if there was none."""
-        return float(self._outcome.value)
+        return float(self._outcome.value) if self._told else math.nan
 
     @property
     def grad_norm(self) -> float:
@@ -63,7 +65,7 @@ class LastStep:
     @property
     def finite(self) -> bool:
         """Whether loss and gradient were finite (the square of the gradient's norm included)."""
-        return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
+        return math.isfinite(float(self._outcome.value)) and math.isfinite(self.grad_norm)
 
     @property
     def ended(self) -> str:

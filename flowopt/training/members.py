@@ -1,4 +1,4 @@
-"""Members of an ensemble that are stepped together: rows of one kernel run, which leave it when they end."""
+"""Members of an ensemble that are stepped together, as the rows of one kernel run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from flowopt import kernel, rows
 from flowopt.blocks import SCALAR, Blocks
 from flowopt.kernel import Carry, Method, Report
+from flowopt.rows import every
 from flowopt.state import Evaluation, Measure, Status
 from flowopt.training.second_order import hessian
 from flowopt.training.stacked_model import StackedModel
@@ -41,18 +42,21 @@ class Batch(NamedTuple):
 class Told(NamedTuple):
     """What members ``(A,)`` tell of a step."""
 
-    numbers: Tensor
     record: Tensor
-    """Loss, step size, error, energy, and whether the trial was accepted, ``(5, A)``."""
+    """Loss, step size, error, energy, and whether the trial was accepted, ``(5, A)``; NaN of those that had ended."""
     status: Tensor
-    """Status codes, 0 of those that go on."""
+    """Status codes of those that end with this step, else 0."""
     bad: Tensor
     """The first parameter whose gradient is not finite, -1 if there is none."""
 
 
 @dataclass(frozen=True)
 class Members:
-    """A members, their numbers among the B of the ensemble, and where their run is."""
+    """A members, their numbers among the B of the ensemble, and where their run is.
+
+    A member that has ended stays as it is, and stays in the batch: without it the products of the others would round
+    otherwise.
+    """
 
     model: StackedModel
     loss: Loss
@@ -68,7 +72,7 @@ class Members:
     """None before the first step."""
 
     def select(self, index: Tensor) -> Self:
-        """The members at these places only."""
+        """The members at these places only, before the first step."""
         return replace(
             self,
             numbers=self.numbers[index],
@@ -77,65 +81,61 @@ class Members:
             decay=None if self.decay is None else self.decay[index],
             constants={name: tensor[index] for name, tensor in self.constants.items()},
             q=self.q.rows(index),
-            carry=rows.select(self.carry, index),
         )
 
     @property
-    def accepted(self) -> Blocks:
-        """The parameters to evaluate: the trial, or where it may be sent back the last accepted ones."""
-        if self.carry is None or not self.method.controller.rejects:
-            return self.q
-        return self.point
+    def alive(self) -> Tensor:
+        """Members that have not ended, ``(A,)`` bool."""
+        return torch.ones_like(self.numbers, dtype=torch.bool) if self.carry is None else self.carry.alive
 
     @property
-    def point(self) -> Blocks:
-        """The last parameters that were measured and accepted."""
-        return self.q if self.carry is None else cast(Blocks, self.carry.point.state["q"])
-
-    def judged(self, batch: Batch, steps: int) -> tuple[Self, Told]:
-        """Judge the trial on a batch, after so many steps: the members at their points, and what they tell."""
-        objective = self._objective(batch, steps)
-        tried, bad, loss = objective.measured(self.q)
-        method = self.method
+    def accepted(self) -> Blocks:
+        """Parameters to evaluate: the trial, or the last accepted ones where it may be sent back or a member ended."""
         if self.carry is None:
-            carry = kernel.start(method, cast(Tensor, self.q), tried, self.seeds, cast(Measure, objective))
-            energy = method.system.energy(carry.point.state, tried)
-            report = Report(carry.alive, torch.full_like(loss, torch.nan), None, energy)
+            return self.q
+        point = cast(Blocks, self.carry.point.state["q"])
+        return point if self.method.controller.rejects else cast(Blocks, rows.picker(self.carry.alive)(self.q, point))
+
+    def step(self, batch: Batch, steps: int) -> tuple[Self, Told]:
+        """Judge the trial on a batch, after so many steps, and propose the next one."""
+        method, objective = self.method, _Objective(self, batch, steps)
+        measure = cast(Measure, objective)
+        tried, bad, loss = objective.measured(self.q)
+        nothing = torch.full_like(loss, torch.nan)
+        if self.carry is None:
+            carry = kernel.start(method, cast(Tensor, self.q), tried, self.seeds, measure)
+            report = Report(carry.alive, nothing, None, method.system.energy(carry.point.state, tried))
         else:
-            carry, report = kernel.judge(method, self.carry, tried, cast(Measure, objective))
-        error = torch.full_like(loss, torch.nan) if report.error is None else report.error
-        record = torch.stack([loss, report.h, error, report.energy, report.taken.to(SCALAR)])
-        status = _status(method, carry, tried, self.q.parts[0].dtype)
-        return replace(self, carry=carry), Told(self.numbers, record, status, bad)
+            carry, report = kernel.judge(method, self.carry, tried, measure)
+        error = nothing if report.error is None else report.error
+        record = torch.stack([loss, report.h, error, report.energy, report.taken.to(loss.dtype)])
+        status = torch.where(self.alive, self._status(carry, tried), 0)
+        carry = kernel.propose(method, carry._replace(alive=carry.alive & (status == 0)), measure)
+        told = Told(torch.where(self.alive, record, torch.nan), status, bad)
+        return replace(self, carry=carry, q=cast(Blocks, carry.trial["q"])), told
 
-    def moved(self, batch: Batch, steps: int) -> Self:
-        """Propose the next trial."""
-        assert self.carry is not None
-        carry = kernel.propose(self.method, self.carry, cast(Measure, self._objective(batch, steps)))
-        return replace(self, carry=carry, q=cast(Blocks, carry.trial["q"]))
-
-    def _objective(self, batch: Batch, steps: int) -> _Objective:
-        return _Objective(self, batch.of(self.numbers), batch.samples is None, steps)
-
-
-def _status(method: Method, carry: Carry, tried: Evaluation, dtype: torch.dtype) -> Tensor:
-    point = carry.point
-    # too large to square, or beyond all numbers after a point that was on its way there
-    too_large = torch.isinf(tried.square) & torch.isfinite(tried.value)
-    on_its_way = point.evaluation.square > torch.finfo(dtype).max ** 0.25
-    status = torch.where(too_large | on_its_way, Status.DIVERGED, Status.NONFINITE)
-    ended = method.system.outcome(point.state, point.evaluation)
-    status = torch.where(carry.alive, 0 if ended is None else ended, status)
-    if method.controller.rejects:
-        status = torch.where(carry.alive & (carry.h.abs() < H_MIN), Status.STEP_TOO_SMALL, status)
-    return status
+    def _status(self, carry: Carry, tried: Evaluation) -> Tensor:
+        """Status codes, 0 of members that go on."""
+        point, method = carry.point, self.method
+        ended = method.system.outcome(point.state, point.evaluation)
+        status = torch.zeros_like(self.numbers) if ended is None else ended.to(self.numbers.dtype)
+        if method.controller.rejects:
+            status = torch.where(carry.h.abs() < H_MIN, Status.STEP_TOO_SMALL, status)
+        if every(carry.alive):
+            return status
+        # too large to square, or beyond all numbers on its way there; else the numbers are no fault of the steps
+        large = torch.finfo(self.q.parts[0].dtype).max ** 0.25
+        near = ~(point.evaluation.square > large) & (rows.max_norm({"q": cast(Tensor, self.q)}) <= large)
+        return torch.where(carry.alive, status, torch.where(near, Status.NONFINITE, Status.DIVERGED))
 
 
 class _Objective:
     """Loss, gradient, Hessian-vector products and Hessian of members on one batch."""
 
-    def __init__(self, members: Members, data: tuple[Tensor, Tensor], shared: bool, steps: int) -> None:
-        self._members, self._data, self._shared, self._steps = members, data, shared, steps
+    def __init__(self, members: Members, batch: Batch, steps: int) -> None:
+        self._members, self._steps = members, steps
+        self._data, self._shared = batch.of(members.numbers), batch.samples is None
+        self._graph: tuple[Tensor, list[Tensor], tuple[Tensor, ...]] | None = None
 
     def measured(self, q: Blocks) -> tuple[Evaluation, Tensor, Tensor]:
         """The evaluation at q ``(A, D)``, the first block that is not finite, and the loss alone."""
@@ -153,13 +153,17 @@ class _Objective:
 
     def hvp(self, q: Tensor, vector: Tensor, rows: Tensor | None = None) -> Tensor:
         """Hessian at q times a vector, ``(A, D)``."""
-        leaves, losses = self._losses(cast(Blocks, q))
-        along, one = self._members.model.leaves(cast(Blocks, vector).parts), torch.ones_like(losses)
-        with torch.enable_grad():
-            grads = torch.autograd.grad(losses, leaves, one, create_graph=True, materialize_grads=True)
-            bent = torch.autograd.grad(grads, leaves, along, materialize_grads=True)
+        if self._graph is None or self._graph[0] is not q:  # products mostly come in numbers at one point
+            leaves, losses = self._losses(cast(Blocks, q))
+            with torch.enable_grad():
+                one = torch.ones_like(losses)
+                grads = torch.autograd.grad(losses, leaves, one, create_graph=True, materialize_grads=True)
+            self._graph = q, leaves, grads
+        _, leaves, grads = self._graph
+        along = self._members.model.leaves(cast(Blocks, vector).parts)
+        bent = _blocks(torch.autograd.grad(grads, leaves, along, retain_graph=True, materialize_grads=True))
         decay = self._members.decay
-        return cast(Tensor, _blocks(bent) if decay is None else _blocks(bent) + vector * decay.unsqueeze(-1))
+        return cast(Tensor, bent if decay is None else bent + vector * decay.unsqueeze(-1))
 
     def hessian(self, q: Tensor, rows: Tensor | None = None) -> Tensor:
         """Dense Hessian at q, ``(A, D, D)``."""

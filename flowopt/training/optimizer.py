@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,7 +72,7 @@ class FlowOptimizer(Optimizer):
     def __init__(
         self,
         params: Any,
-        method: str | Method = "ecco_stable",
+        method: str | Method,
         *,
         seed: int = 0,
         maximize: bool = False,
@@ -177,10 +178,10 @@ class FlowOptimizer(Optimizer):
                 loss = closure()
         slots = self._slots()
         if slots:
-            self._advance(slots, loss_value(self.method, loss, slots[0].parameter.device), closure)
+            self._advance(slots, loss_value(self.method, loss, slots[0].parameter.device), closure, loss is not None)
         return loss
 
-    def _advance(self, slots: list[_Slot], value: Tensor, closure: Callable[[], Any] | None) -> None:
+    def _advance(self, slots: list[_Slot], value: Tensor, closure: Callable[[], Any] | None, told: bool) -> None:
         views = [flat(slot.parameter) for slot in slots]
         inputs = self._inputs(slots, views, value, closure)
         pace = self._numbers("lr", [slot.group["lr"] for slot in slots], value.device) / self._unit
@@ -199,7 +200,7 @@ class FlowOptimizer(Optimizer):
             pace = pace * self._limit(slots, inputs.q, before)
         if inputs.measure is not None:
             write(views, Blocks(inputs.q))
-        self._note(slots, outcome, pace)
+        self._note(slots, outcome, pace, told)
 
     def _inputs(
         self, slots: list[_Slot], views: list[Tensor], value: Tensor, closure: Callable[[], Any] | None
@@ -300,7 +301,7 @@ class FlowOptimizer(Optimizer):
             block.copy_(torch.lerp(start, block, factor.to(block.dtype)))
         return factors
 
-    def _note(self, slots: list[_Slot], outcome: Outcome, pace: Tensor) -> None:
+    def _note(self, slots: list[_Slot], outcome: Outcome, pace: Tensor, told: bool) -> None:
         """Count what happened and remember the paces of the moves that are now pending."""
         flow, known = self._flow, self._paces(slots)
         first = known[0].clone()
@@ -313,7 +314,7 @@ class FlowOptimizer(Optimizer):
         flow["retraces"] += ~outcome.taken & ~outcome.held
         flow["nonfinite"] += ~torch.isfinite(outcome.value + outcome.square)
         counts = {name: flow[name].clone() for name in COUNTS}
-        self._last = LastStep(outcome, [slot.name for slot in slots], first, counts)
+        self._last = LastStep(outcome, told, [slot.name for slot in slots], first, counts)
         if outcome.held.is_cpu and bool(outcome.held):  # elsewhere asking would wait for the device
             self._warn(self._last)
 
@@ -328,9 +329,16 @@ class FlowOptimizer(Optimizer):
         kind = last.ended or "nonfinite"
         if kind not in self._warned:
             self._warned.add(kind)
-            warnings.warn(
-                f"flowopt: {why}; nothing moved. last_step counts such steps; this is said once", stacklevel=4
-            )
+            message = f"flowopt: {why}; nothing moved. last_step counts such steps; this is said once"
+            warnings.warn(message, stacklevel=_callers())
+
+
+def _callers() -> int:
+    """The stacklevel, seen from whoever asks, of the code that called the optimizer through torch's wrappers."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("flowopt", "torch"):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _lay_out(leaves: dict[str, Any], like: Tensor) -> None:

@@ -194,6 +194,5 @@ class Run:
         checkpoint.set_random_state(state["random"], self.device)
 
     def _stateful(self) -> list[tuple[str, Any]]:
-        """In the order to load them: a scheduler, once built, has changed the optimizer's learning rate."""
         named = [(name, getattr(self, name)) for name in ("model", "optimizer", "scheduler", "growth")]
         return [(name, part) for name, part in named if part is not None]

@@ -180,7 +180,7 @@ def _check_modules(model: nn.Module) -> None:
         if isinstance(module, _DropoutNd) and type(module) is not nn.Dropout and module.training and module.p:
             raise BadValue(f"{where}; of the dropouts only nn.Dropout can be seeded for each member: take that, or p=0")
         if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.sparse:
-            raise BadValue(f"{where} with sparse gradients, and a flow moves all coordinates together: take sparse=False")
+            raise BadValue(f"{where} with sparse gradients, but a flow moves all coordinates together: sparse=False")
     if any(nn.parameter.is_lazy(parameter) for parameter in model.parameters()):
         raise BadValue("the model has lazy parameters: run a batch through it in model_fn, so that they take shape")
     wrong = {name: p.dtype for name, p in model.named_parameters() if p.requires_grad and p.dtype not in PRECISIONS}

@@ -12,7 +12,7 @@ from torch import Tensor
 from flowopt import kernel, rows
 from flowopt.blocks import SCALAR, Blocks
 from flowopt.kernel import Method
-from flowopt.state import Evaluation, Measure
+from flowopt.state import Evaluation, Measure, State
 from flowopt.training.keeping import Keeping
 
 
@@ -92,8 +92,7 @@ def advance(
     kept = {path: Blocks(wide(parts), before) for path, parts in vectors.items()}
     carry = keeping.restore(cast(Tensor, trial), kept, numbers)
     carry, report = kernel.judge(method, carry, evaluation, measure, hold=True)
-    outcome = method.system.outcome(carry.point.state, evaluation)
-    ended = torch.zeros_like(bad) if outcome is None else outcome
+    ended = ending(method, carry.point.state, evaluation)
     carry = kernel.propose(method, rows.at_pace(carry, after), measure)
 
     # a method that rejects has sent a bad trial back; any other has nowhere to go back to and stays where it is
@@ -110,6 +109,14 @@ def advance(
     for path, number in new_numbers.items():
         numbers[path].copy_(pick(number, numbers[path]))
     return result
+
+
+def ending(method: Method, state: State, evaluation: Evaluation) -> Tensor:
+    """Status codes ``(B,)`` of a system that came to an end at finite numbers, else 0."""
+    outcome = method.system.outcome(state, evaluation)
+    if outcome is None:
+        return torch.zeros_like(evaluation.value, dtype=torch.int64)
+    return torch.where(rows.finite(evaluation), outcome, 0)
 
 
 def resting(method: Method, pace: Tensor) -> Tensor:
