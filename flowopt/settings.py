@@ -51,7 +51,7 @@ def parse_setting(text: str) -> Setting:
     name, equals, value = text.partition("=")
     owner, _, key = name.strip().rpartition(".")
     if not equals or not key:
-        raise BadValue(f"a setting is key=value, method.key=value or problem.key=value, not {text!r}")
+        raise BadValue(f"a setting is key=value or owner.key=value, the owner a method or the problem, not {text!r}")
     try:
         return Setting(owner, key, ast.literal_eval(value.strip()))
     except (ValueError, SyntaxError):

@@ -348,7 +348,7 @@ def test_dropout_has_the_right_mean_and_is_new_in_every_step_layer_and_member():
 )
 def test_networks_that_cannot_be_stacked_are_refused(module, wanted):
     with pytest.raises(BadValue, match=wanted):
-        Ensemble(lambda seed: module(), MEMBERS)
+        Ensemble(lambda seed: module(), MEMBERS, "gd")
 
 
 class Functional(nn.Module):
@@ -365,13 +365,13 @@ class Functional(nn.Module):
     [(lambda x: nn.functional.dropout(x, 0.5), "only the module nn.Dropout"), (lambda x: x * x.sum().item(), "vmap")],
 )
 def test_operations_that_cannot_run_side_by_side_are_refused(operation, wanted):
-    ensemble = Ensemble(lambda seed: Functional(operation), MEMBERS)
+    ensemble = Ensemble(lambda seed: Functional(operation), MEMBERS, "gd")
     with pytest.raises(BadValue, match=wanted):
         ensemble.step(INPUTS, TARGETS)
 
 
 def test_an_error_of_the_network_itself_is_its_own():
-    ensemble = Ensemble(perceptron, MEMBERS)
+    ensemble = Ensemble(perceptron, MEMBERS, "gd")
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         ensemble.step(INPUTS[:, :5], TARGETS)
 
@@ -381,8 +381,8 @@ def test_batch_norm_without_running_statistics_runs():
         return nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3))
 
     with pytest.raises(BadValue, match="1 is BatchNorm1d"):
-        Ensemble(model_fn, MEMBERS)
-    ensemble = Ensemble(lambda seed: torch.func.replace_all_batch_norm_modules_(model_fn(seed)), MEMBERS)
+        Ensemble(model_fn, MEMBERS, "gd")
+    ensemble = Ensemble(lambda seed: torch.func.replace_all_batch_norm_modules_(model_fn(seed)), MEMBERS, "gd")
     ensemble.fit(INPUTS, TARGETS, epochs=1)
     assert ensemble.status == [Status.RUNNING] * MEMBERS
 
@@ -491,7 +491,7 @@ def test_results_and_table_by_hyperparameters():
 
 
 def test_evaluation_goes_over_all_samples_whatever_they_weigh():
-    ensemble = Ensemble(perceptron, MEMBERS, seeds=SEEDS, dtype=torch.float64)
+    ensemble = Ensemble(perceptron, MEMBERS, "gd", seeds=SEEDS, dtype=torch.float64)
     inputs, targets = INPUTS.repeat(5, 1), TARGETS.repeat(5)
     assert len(inputs) > evaluation.AT_A_TIME
     found = ensemble.evaluate(inputs.numpy(), targets.numpy())
@@ -578,7 +578,7 @@ def test_unknown_names_are_refused():
 
 def test_members_must_be_alike():
     with pytest.raises(BadValue, match=r"member 2"):
-        Ensemble(lambda seed: nn.Linear(8, 3 + (seed == 2)), MEMBERS)
+        Ensemble(lambda seed: nn.Linear(8, 3 + (seed == 2)), MEMBERS, "gd")
 
 
 @pytest.mark.parametrize(
@@ -599,7 +599,7 @@ def test_samples_must_fit(inputs, targets, shared, wanted):
 
 
 def test_there_is_no_such_member():
-    ensemble = Ensemble(perceptron, MEMBERS)
+    ensemble = Ensemble(perceptron, MEMBERS, "gd")
     assert torch.equal(vector(ensemble.member(-1)), vector(ensemble.member(2)))
     with pytest.raises(BadValue, match="no member 3"):
         ensemble.member(3)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flowopt.cli import INTERRUPTED, USAGE, Json
+from flowopt.commands.options import INTERRUPTED, USAGE, Json
 from flowopt.errors import BadValue, FlowoptError, UnknownName
 from flowopt.experiments import EXPERIMENTS, Fact
 from flowopt.experiments.facts import OUTSIDE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -20,7 +20,6 @@ from flowopt.training.tasks import loss_for
 from flowopt.training.trainable_lr import TrainableLR
 
 STANDARDISED, SCALED = "standardised inputs", "pixels / 16"
-PREPROCESSING = {STANDARDISED: "standardised", SCALED: "scaled"}
 EPOCHS, BATCH, STEPS_PER_EPOCH = 30, 128, 12
 ETAS = (0.01, 0.1, 1.0, 10.0, 100.0)
 ELRA = {"kappa": "auto", "gamma_max": 10.0, "retrace": "epoch"}
@@ -138,7 +137,7 @@ def trained(
 @cache
 def digits(inputs: str) -> Dataset:
     """The digits, preprocessed."""
-    return load("digits", preprocessing=PREPROCESSING[inputs], seed=0)
+    return load("digits", preprocessing="scaled" if inputs == SCALED else "standardised", seed=0)
 
 
 def network(seed: int, widths: str = "64-32") -> nn.Module:
@@ -154,7 +153,7 @@ def _limited(reading: str, seed: int, epochs: int) -> tuple[float, list[float]]:
     deltas: list[Tensor] = []
     for loss in _losses(model, optimizer, digits(SCALED), seed, epochs, BATCH):
         optimizer.step(loss=loss)
-        deltas.append(optimizer.state["flow"]["pace"].clone())
+        deltas.append(optimizer.state_dict()["state"]["flow"]["pace"].clone())
     weights = torch.stack(deltas)[:, [0, 2]]  # of the two hidden layers
     return _accuracy(model, digits(SCALED)), weights.median(0).values.tolist()
 
@@ -176,7 +175,7 @@ def _losses(
         for index in batches(len(data.train_inputs), size, seed=seed, epoch=epoch):
             optimizer.zero_grad()
             loss = loss_of(model(data.train_inputs[index]), data.train_targets[index])
-            loss.backward()
+            torch.autograd.backward(loss)
             yield loss
 
 
@@ -186,6 +185,6 @@ def _accuracy(model: nn.Module, data: Dataset) -> float:
     return 100 * float(right.float().mean())
 
 
-EXPERIMENTS: Sequence[Experiment] = tuple(
+EXPERIMENTS: tuple[Experiment, ...] = tuple(
     Experiment(run, quick={"seeds": 1}) for run in (ecco_without_limiting, ecco_limiting, ecdsep, elra, tlr)
 )

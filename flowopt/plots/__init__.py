@@ -8,5 +8,6 @@ from flowopt.plots.basin_map import basins
 from flowopt.plots.comparison_sheet import comparison
 from flowopt.plots.contours import paths
 from flowopt.plots.panel_grid import panels, trajectory
+from flowopt.plots.training import training_curves
 
-__all__ = ["basins", "comparison", "panels", "paths", "trajectory"]
+__all__ = ["basins", "comparison", "panels", "paths", "training_curves", "trajectory"]

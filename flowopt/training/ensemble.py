@@ -322,12 +322,12 @@ def _seeds(seeds: int | Sequence[int] | Tensor, members: int) -> Tensor:
 
 
 def _network_method(given: str | Method, hyperparameters: Mapping[str, Any]) -> tuple[Method, Number | None]:
-    """The method, and the weight decay of the objective, if it is not the method's own."""
+    """The method, and the weight decay of the objective, unless it is one of the method's own that is no L2 term."""
     if isinstance(given, str) and given.partition(":")[0] in ("torch", "scipy"):
         raise BadValue(f"{given} is not a flow of ours: train a network at a time with it; SGD is gd, or gdm")
     overrides = dict(hyperparameters)
     known = METHODS[given].defaults if isinstance(given, str) and given in METHODS else {}
-    decay = overrides.pop("weight_decay", None) if "weight_decay" not in known else None
+    decay = overrides.pop("weight_decay", None) if known.get("weight_decay", 0.0) == 0 else None
     if decay is not None:
         check_range("Ensemble", "weight_decay", decay, 0.0)
     return as_method(given, overrides), decay

@@ -66,8 +66,8 @@ def load(
     for option in options:
         if option not in accepted:
             raise UnknownName(f"option of {name}", option, accepted)
-    if not dtype.is_floating_point:
-        raise BadValue(f"{name}: dtype = {dtype} is not a floating-point type")
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise BadValue(f"{name}: dtype = {dtype!r} is not a floating-point type")
     if "dtype" in accepted:
         options["dtype"] = dtype
     return _loader(name)(**options)
