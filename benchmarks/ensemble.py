@@ -97,14 +97,14 @@ def measure(members: int, turns: int, clock: Callable[[], float]) -> dict[str, l
     steps = members * -(-len(inputs) // BATCH)
     seconds: dict[str, list[float]] = {name: [] for name in (*loops, *ensembles)}
     for turn in range(turns + 1):
-        for name in seconds:
+        for name, seen in seconds.items():
             begun = clock()
             if name in loops:
                 loops[name].train(inputs, targets, turn)
             else:
                 ensembles[name].fit(inputs, targets, epochs=1, batch_size=BATCH)
             if turn:  # the first warms up
-                seconds[name].append((clock() - begun) / steps)
+                seen.append((clock() - begun) / steps)
         if not turn:
             theirs = loops["torch.optim.SGD"].losses(inputs, targets)
             torch.testing.assert_close(
@@ -127,8 +127,8 @@ def main() -> None:
         torch.set_num_threads(threads)
         seconds = measure(arguments.members, arguments.turns, CLOCKS[arguments.clock])
         table = Table(title=f"{arguments.members} MLPs 64-64-10, batch {BATCH}, {threads} thread(s), {arguments.clock}")
-        for heading in ("", "microseconds a step\nof one network", *(f"times faster\nthan {name}" for name in LOOPS)):
-            table.add_column(heading, justify="right" if heading else "left")
+        for heading in ("", "us a step\nand network", *(f"times faster\nthan {name}" for name in LOOPS)):
+            table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
         for name, seen in seconds.items():
             ratios = {
                 loop: statistics.median(theirs / ours for theirs, ours in zip(seconds[loop], seen, strict=True))

@@ -30,14 +30,15 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "gd": {"lr": 0.2},
     "gdm": {"lr": 0.05},
     "hypergradient": {"lr": 0.1},
+    "implicit": {"dt": 0.5},
     "nesterov": {"lr": 0.05},
     "newton": {"dt": 0.5, "damping": 2.0},
     "polyak": {"h_max": 0.5},
     "sps": {"h_max": 0.5, "batches_per_epoch": 4},
     "sls": {"batches_per_epoch": 4},
     "step_decay": {"lr": 0.2, "every": 10},
-    "tlr": {"lr": 0.1},
-    "tlr_gdm": {"lr": 0.02},
+    "tlr": {"lr": 0.1, "max_factor": 1.2},
+    "tlr_gdm": {"lr": 0.02, "max_factor": 1.2},
 }
 """Step sizes at which a method gets somewhere on the tiny network; the others do with their defaults."""
 
@@ -45,15 +46,15 @@ BATCHES = 4
 
 
 def network(dtype: torch.dtype = torch.float64, seed: int = 0) -> nn.Sequential:
-    """Two linear layers of 26 parameters in all, the same each time."""
+    """Two linear layers of 13 parameters in all, the same each time."""
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).to(dtype)
+    return nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).to(dtype)
 
 
 @cache
 def data() -> tuple[Tensor, Tensor]:
     """32 samples that a network of the same kind has labelled."""
-    x = torch.randn(32, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = torch.randn(32, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     with torch.no_grad():
         return x, 2 * network(seed=5)(x)
 

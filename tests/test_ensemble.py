@@ -8,9 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from flowopt.controllers.fixed import Fixed
 from flowopt.errors import BadValue, UnknownName
+from flowopt.integrators.runge_kutta import Heun
+from flowopt.kernel import Method
 from flowopt.papers import METHODS
 from flowopt.state import Status
+from flowopt.systems.newton_flow import NewtonFlow
 from flowopt.training import evaluation, models, tasks
 from flowopt.training.batches import batches
 from flowopt.training.ensemble import Ensemble
@@ -114,7 +118,7 @@ def trained_alone(name: str, own: dict, seed: int, epochs: int) -> tuple[nn.Modu
 def test_momentum_in_own_orders_is_torch_sgd():
     lr, beta, decay = [0.01, 0.1, 0.03], [0.9, 0.0, 0.5], [0.0, 0.01, 0.1]
     given = {"lr": lr, "beta": torch.tensor(beta, dtype=torch.float64), "weight_decay": decay}
-    ensemble = Ensemble(perceptron, MEMBERS, "gdm", given, seeds=SEEDS, dtype=torch.float64)
+    ensemble = Ensemble(perceptron, MEMBERS, "gdm", given, seeds=SEEDS, dtype=torch.float64, chunk=2)
     ensemble.fit(INPUTS, TARGETS, epochs=2, batch_size=SIZE, seed=None)
     ensemble.fit(INPUTS, TARGETS, epochs=1, batch_size=SIZE, seed=None)  # goes on with the next epoch
     for row, seed in enumerate(SEEDS):
@@ -128,21 +132,21 @@ def test_momentum_in_own_orders_is_torch_sgd():
         assert distance(ensemble.member(row), model) < 1e-12
 
 
-def test_curvature_scaling_and_a_method_of_parts():
-    from flowopt.papers import method
+@pytest.mark.filterwarnings("ignore:Using backward\\(\\) with create_graph=True")
+def test_a_method_of_parts_has_the_hessian_at_every_stage():
+    flow = Method(NewtonFlow(damping=1.0), Heun(), Fixed(torch.tensor([0.1, 0.3, 0.2], dtype=torch.float64)))
+    given = {"weight_decay": [0.0, 0.5, 0.1]}
+    ensemble = Ensemble(lambda seed: nn.Linear(8, 3), MEMBERS, flow, given, seeds=SEEDS, dtype=torch.float64)
+    ensemble.fit(INPUTS, TARGETS, epochs=1, batch_size=48, seed=4)
+    model = seeded(lambda seed: nn.Linear(8, 3), SEEDS[1])
+    alone = Method(NewtonFlow(damping=1.0), Heun(), Fixed(0.3))
+    optimizer = FlowOptimizer(model.parameters(), alone, weight_decay=0.5)
+    for batch in batches(len(INPUTS), 48, seed=4, epoch=0):
 
-    ecco = method("ecco", eta=torch.tensor([0.1, 1.0, 0.3]), scaling="curvature")
-    ensemble = Ensemble(perceptron, MEMBERS, ecco, {"weight_decay": 0.01}, seeds=SEEDS, dtype=torch.float64)
-    ensemble.fit(INPUTS, TARGETS, epochs=1, batch_size=SIZE, seed=4)
-    model = seeded(perceptron, SEEDS[1])
-    optimizer = FlowOptimizer(model.parameters(), "ecco", eta=1.0, scaling="curvature", weight_decay=0.01)
-    for batch in batches(len(INPUTS), SIZE, seed=4, epoch=0):
-        loss = tasks.cross_entropy(model(INPUTS[batch]), TARGETS[batch])
-        grads = torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
-
-        def closure(grads=grads, loss=loss):
-            for parameter, grad in zip(model.parameters(), grads, strict=True):
-                parameter.grad = grad
+        def closure(batch=batch):
+            optimizer.zero_grad()
+            loss = tasks.cross_entropy(model(INPUTS[batch]), TARGETS[batch])
+            loss.backward(create_graph=True)
             return loss
 
         optimizer.step(closure)
@@ -255,14 +259,31 @@ def test_a_member_sent_back_for_ever_ends():
     assert ensemble.endings[0].step == 5
 
 
-def test_a_member_below_f0_ends():
+def test_a_member_below_f0_ends_and_stays():
     ensemble = Ensemble(perceptron, MEMBERS, "ecdsep", {"F0": [0.0, 0.7, -1.0]}, dtype=torch.float64)
-    ensemble.fit(INPUTS, TARGETS, epochs=10, batch_size=len(INPUTS))
-    assert ensemble.status == [Status.RUNNING, Status.BELOW_F0, Status.RUNNING]
+    while not ensemble.endings:
+        assert ensemble.step(INPUTS, TARGETS).isfinite().all()
     ending = ensemble.endings[1]
-    assert ending.loss < 0.7
-    assert ending.loss == ensemble.record.loss[ending.step - 1, 1]
-    assert ending.bad_parameter == ""
+    assert ensemble.status == [Status.RUNNING, Status.BELOW_F0, Status.RUNNING]
+    assert (ending.step, ending.bad_parameter) == (ensemble.steps, "")
+    assert ending.loss == ensemble.record.loss[-1, 1] < 0.7
+    left = vector(ensemble.member(1))
+    assert ensemble.evaluate(INPUTS, TARGETS)["loss"][1] == ending.loss  # it stays where F0 was passed
+    for _ in range(5):
+        assert ensemble.step(INPUTS, TARGETS).isfinite().tolist() == [True, False, True]
+    assert torch.equal(vector(ensemble.member(1)), left)
+    for column in ensemble.record[:4]:
+        assert torch.tensor(column[-5:, 1]).isnan().all()
+    assert not ensemble.record.accepted[-5:, 1].any()
+
+
+def test_a_gradient_too_large_to_square_is_divergence():
+    task = tasks.Task(lambda output, target: 1e25 * tasks.cross_entropy(output, target), {})
+    ensemble = Ensemble(perceptron, MEMBERS, "gd", task=task)
+    ensemble.step(INPUTS, TARGETS)
+    assert ensemble.status == [Status.DIVERGED] * MEMBERS
+    assert ensemble.endings[0].loss == pytest.approx(1e25, rel=1)
+    assert ensemble.endings[0].bad_parameter == "0.weight"
 
 
 def test_when_all_have_ended_nothing_more_is_done():
@@ -275,9 +296,10 @@ def test_when_all_have_ended_nothing_more_is_done():
 
     ensemble = Ensemble(lambda seed: Counted(8, 3), MEMBERS, "gd")
     ensemble.fit(INPUTS, TARGETS, epochs=5, batch_size=SIZE)
-    assert len(calls) == 1
+    assert ensemble.steps == 1
     assert ensemble.status == [Status.NONFINITE] * MEMBERS
     assert ensemble.step(INPUTS, TARGETS).isnan().all()
+    assert len(calls) == 1
 
 
 # dropout, normalisation, and other modules
@@ -296,15 +318,14 @@ def test_dropout_is_a_members_own():
     together = train([3, 4, 5])
     for row, seed in enumerate([3, 4, 5]):
         assert distance(train([seed]).member(0), together.member(row)) < 1e-12
-    ours = together.evaluate(INPUTS, TARGETS)["loss"]
-    assert torch.equal(ours, together.evaluate(INPUTS, TARGETS)["loss"])  # none in evaluation
-    assert isinstance(together.member(0)[1], nn.Dropout)
-    assert type(together.member(0)[1]) is nn.Dropout
+    member = together.member(0)
+    assert type(member[1]) is nn.Dropout
+    with torch.no_grad():
+        loss = nn.functional.cross_entropy(member.eval()(INPUTS), TARGETS)
+    torch.testing.assert_close(together.evaluate(INPUTS, TARGETS)["loss"][0], loss)  # without dropout
 
 
 def test_dropout_has_the_right_mean_and_is_new_in_every_step_layer_and_member():
-    seen = []
-
     class Seen(nn.Module):
         def __init__(self):
             super().__init__()
@@ -314,21 +335,16 @@ def test_dropout_has_the_right_mean_and_is_new_in_every_step_layer_and_member():
             ones = torch.ones_like(x)
             return self.scale * torch.stack([self.first(ones), self.second(ones)], 1)
 
-    def loss(output, target):
-        return (output * target).sum()
-
-    task = tasks.Task(loss, {})
-    ensemble = Ensemble(lambda seed: Seen(), 2, "gd", {"lr": 1e-9}, task=task, dtype=torch.float64)
-    x = torch.zeros(40, 50, dtype=torch.float64)
-    for layer in range(2):
-        target = torch.zeros(40, 2, 50, dtype=torch.float64)
-        target[:, layer] = 1
-        seen.append(torch.stack([ensemble.step(x, target) for _ in range(2)]))
-    kept = torch.stack(seen).flatten() / (40 * 50)  # mean over 2000 masks, of each layer, step and member
-    assert len(set(kept.tolist())) == 8
+    task = tasks.Task(lambda output, layer: (output * layer).mean() * 2, {})
+    x, means = torch.zeros(40, 50), []
+    for layer in torch.eye(2):
+        ensemble = Ensemble(lambda seed: Seen(), 2, "gd", {"lr": 1e-12}, task=task, dtype=torch.float64)
+        means += [ensemble.step(x, layer.view(1, 2, 1).expand(40, 2, 50)) for _ in range(2)]
+    means = torch.stack(means).flatten()  # over 2000 numbers each, of both layers, steps and members
+    assert len(set(means.tolist())) == 8
     error = math.sqrt(0.3 / 0.7 / 2000)
-    assert (kept - 1).abs().max() < 4 * error
-    assert (kept - 1).square().mean().sqrt() > error / 4
+    assert (means - 1).abs().max() < 4 * error
+    assert (means - 1).square().mean().sqrt() > error / 4
 
 
 @pytest.mark.parametrize(

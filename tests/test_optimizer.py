@@ -1,10 +1,9 @@
 """FlowOptimizer keeps the contract of torch.optim: calls, groups, schedulers, late and missing gradients, hooks.
 
-Where torch has the same method, the same loop with torch's optimizer says what is right; for the others flowopt.minimize
-does, which drives the same kernel on functions.
+Where torch has the same method, the same loop with torch's optimizer says what is right; for the others
+flowopt.minimize does, which drives the same kernel on functions.
 """
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -139,9 +138,10 @@ SCHEDULERS: dict[str, Callable[[Optimizer], Any]] = {
 
 
 @pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")  # SequentialLR's own
-@pytest.mark.parametrize("maximize", [False, True])
 @pytest.mark.parametrize("name", TORCH)
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize(
+    ("scheduler", "maximize"), [*((scheduler, False) for scheduler in SCHEDULERS), ("none", True), ("StepLR", True)]
+)
 def test_200_steps_are_sgd_bit_for_bit(scheduler: str, name: str, maximize: bool) -> None:
     """With two groups, weight decay, a scheduler, gradients of two batches accumulated and then clipped."""
     everything = pairs(*twins(name, maximize=maximize))
@@ -221,11 +221,11 @@ class Tied(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(3)
-        self.code, self.decode = nn.Linear(3, 3).double(), nn.Linear(3, 3).double()
+        self.code, self.decode = nn.Linear(2, 2).double(), nn.Linear(2, 2).double()
         self.decode.weight = self.code.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.decode(torch.tanh(self.code(x)))[:, :2]
+        return self.decode(torch.tanh(self.code(x)))[:, :1]
 
 
 @pytest.mark.parametrize("name", TORCH)
@@ -271,9 +271,9 @@ def valley(q: Tensor) -> Tensor:
 def test_a_vector_is_the_run_of_minimize(name: str, split: bool) -> None:
     """Where the old position is worked out anew it may differ in its last bits; all else is equal bit for bit."""
     start = [0.5, 0.4]
-    run = flowopt.minimize(valley, start, name, max_steps=16, gtol=0.0, **QUIET.get(name, {}))
+    run = flowopt.minimize(valley, start, name, max_steps=10, gtol=0.0, **QUIET.get(name, {}))
     steps = int(run.steps[0])
-    assert steps == 16 or run.converged[0], run.message
+    assert steps == 10 or run.converged[0], run.message
     model = Point(start, split)
     optimizer = FlowOptimizer(model.parameters(), name, **QUIET.get(name, {}))
     rejects, looks_back = optimizer.method.controller.rejects, optimizer.method.looks_back
@@ -507,7 +507,10 @@ def test_weight_decay_is_a_term_of_the_objective(name: str) -> None:
     decayed, explicit = network(), network()
     given = {} if name == "elra" else {"weight_decay": weight}
     params = [{"params": decayed.parameters(), "weight_decay": weight}]
-    first, second = build(params, name, **QUIET.get(name, {})), build(explicit.parameters(), name, **QUIET.get(name, {}))
+    first, second = (
+        build(params, name, **QUIET.get(name, {})),
+        build(explicit.parameters(), name, **QUIET.get(name, {})),
+    )
     if name not in ("elra", "ecdsep", "ecdsep_strang"):  # which have a weight decay of their own
         assert build(decayed.parameters(), name, **given).param_groups[0]["weight_decay"] == weight
     for number in range(10):

@@ -1,4 +1,4 @@
-"""FlowOptimizer where something is wrong or unsettled: numbers that are none, F0 passed, trials that wait for judgement.
+"""FlowOptimizer where something is wrong or unsettled: numbers that are none, F0 passed, trials still to be judged.
 
 And what last_step tells of it all, against numbers worked out beside it.
 """
@@ -27,7 +27,11 @@ from networks import (
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
+import flowopt
+from flowopt.controllers.fixed import Fixed
 from flowopt.errors import BadValue
+from flowopt.integrators.implicit import BackwardEuler
+from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.training.optimizer import FlowOptimizer
 
 STEADFAST = [name for name in NAMES if name not in REJECTING]
@@ -67,7 +71,7 @@ def started(name: str, steps: int, **given: Any) -> tuple[nn.Sequential, FlowOpt
 
 
 @pytest.mark.parametrize("kind", BAD)
-@pytest.mark.parametrize(("name", "steps"), [*((name, 0) for name in NAMES), *((name, 4) for name in STEADFAST)])
+@pytest.mark.parametrize(("name", "steps"), [*((name, 0) for name in NAMES), *((name, 3) for name in STEADFAST)])
 def test_nothing_moves_and_it_goes_on_as_if_nothing_had_been(name: str, steps: int, kind: str) -> None:
     """At the first step of every method, and later of those that cannot go back."""
     (model, optimizer), (spared, other) = started(name, steps), started(name, steps)
@@ -85,8 +89,8 @@ def test_nothing_moves_and_it_goes_on_as_if_nothing_had_been(name: str, steps: i
 
     optimizer.step(spoilt(model, optimizer, steps, kind))  # said once, counted again
     assert optimizer.last_step.nonfinite == 2
-    train(model, optimizer, 4, steps)
-    train(spared, other, 4, steps)
+    train(model, optimizer, 3, steps)
+    train(spared, other, 3, steps)
     assert_same(model, spared)
     assert optimizer.last_step.bad_parameter == ""
     assert optimizer.last_step.steps == other.last_step.steps + 2
@@ -139,7 +143,7 @@ def test_parameters_without_a_name_are_named_by_their_place() -> None:
     model = network()
     optimizer = FlowOptimizer([{"params": model[0].parameters()}, {"params": model[2].parameters()}], "gd")
     loss_of(model).backward()
-    model[2].bias.grad[1] = math.nan
+    model[2].bias.grad[0] = math.nan
     with pytest.warns(UserWarning, match="first in parameter 1 of group 1"):
         optimizer.step()
 
@@ -172,6 +176,30 @@ def test_f0_above_the_first_loss() -> None:
         train(model, optimizer, 1)
     assert_same(model, network())
     assert optimizer.last_step.ended == "below F0"
+
+
+def test_equations_that_are_not_solved_are_reported_and_nothing_moves() -> None:
+    method = flowopt.Method(GradientFlow(), BackwardEuler(max_iterations=1), Fixed(5.0))
+    model = network()
+    optimizer = FlowOptimizer(model.parameters(), method)
+    with pytest.warns(UserWarning, match="could not solve the equations of its step") as caught:
+        train(model, optimizer, 3)
+    assert len(caught) == 1
+    assert_same(model, network())
+    last = optimizer.last_step
+    assert (last.held, last.accepted, last.finite, last.nonfinite, last.steps) == (True, False, True, 0, 3)
+
+
+def test_one_step_that_is_not_solved_does_not_stop_the_rest() -> None:
+    (model, optimizer), (spared, other) = started("implicit", 3), started("implicit", 3)
+    at = vector(model)
+    steep = closure(model, optimizer, 3, lambda model, number: 1e7 * loss_of(model, number) ** 4)
+    with pytest.warns(UserWarning, match="could not solve the equations of its step"):
+        optimizer.step(steep)
+    assert torch.equal(vector(model), at)
+    train(model, optimizer, 3, 3)
+    train(spared, other, 3, 3)
+    assert_same(model, spared)
 
 
 # --- accepted(): trials that wait for judgement
@@ -213,9 +241,8 @@ def test_inside_accepted_are_the_last_accepted_parameters(name: str, late: bool)
 def test_the_pending_parameters_come_back_from_an_exception(name: str) -> None:
     model, optimizer = trained(name, 5)
     pending = vector(model)
-    with pytest.raises(ZeroDivisionError), optimizer.accepted():
-        assert not torch.equal(vector(model), pending)
-        _ = 1 / 0
+    with pytest.raises(AssertionError, match="shown"), optimizer.accepted():
+        assert torch.equal(vector(model), pending), "shown are others"
     assert torch.equal(vector(model), pending)
     train(model, optimizer, 1, 5)
 
@@ -232,7 +259,7 @@ def test_nothing_is_pending_where_nothing_goes_back(name: str) -> None:
 
 
 def test_last_step_by_hand() -> None:
-    """Forward Euler under LTE control: h, the error h/2 max|d_k - d_(k-1)|, energy, loss and the norm of the gradient."""
+    """Forward Euler under LTE control: h, the error h/2 max|d_k - d_(k-1)|, energy, loss and |grad|."""
     model = network()
     optimizer = FlowOptimizer(model.parameters(), "ecco", scaling="identity", eta=0.05, h_max=0.5, weight_decay=0.1)
     expected_h, grads = math.nan, []

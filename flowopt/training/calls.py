@@ -67,9 +67,13 @@ def check_group(group: dict[str, Any], method: Method, maximize: bool) -> None:
     """
     for name in group.keys() - OF_A_GROUP:
         if name in method.options:
-            raise BadValue(f"{name} belongs to the whole flow: give it to FlowOptimizer. A group has lr and weight_decay")
+            raise BadValue(
+                f"{name} belongs to the whole flow: give it to FlowOptimizer. A group has lr and weight_decay"
+            )
         if name in _torch_options():
-            raise BadValue(f"{name} is an option of other optimizers, not of {method.name}; a group has lr and weight_decay")
+            raise BadValue(
+                f"{name} is an option of other optimizers, not of {method.name}; a group has lr and weight_decay"
+            )
     for name in ("lr", "weight_decay"):
         check_range("param_group", name, group.get(name, 0.0), 0.0)
     if group.get("maximize", maximize) != maximize:

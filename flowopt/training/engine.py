@@ -16,7 +16,7 @@ from flowopt.kernel import Carry, Method
 from flowopt.state import Measure
 from flowopt.training.compiling import Compiled
 from flowopt.training.keeping import Keeping
-from flowopt.training.step import Outcome, Terms, advance, ending, measured, resting, wide, write
+from flowopt.training.step import Outcome, Terms, advance, ending, measured, resting, unsolved, wide, write
 
 WORTH_COMPILING = 1_000_000
 """Parameters from which on a step is compiled unless told otherwise: on fewer it would save less than it costs."""
@@ -104,9 +104,11 @@ class Engine:
         energy = method.system.energy(carry.point.state, evaluation)
         ended = ending(method, carry.point.state, evaluation)
         taken = rows.finite(evaluation) & (ended == 0)
-        held = ~taken | resting(method, pace)
         # a momentum that starts along the gradient has no pace of its own yet
         carry = kernel.propose(method, rows.at_pace(carry, pace.unbind()), inputs.measure)
+        held = ~taken | resting(method, pace)
+        if not method.controller.rejects:
+            held = held | unsolved(carry)
         blank = torch.full_like(inputs.value, torch.nan)
         outcome = Outcome(taken & ~held, held, ended, bad, blank, None, energy, inputs.value, evaluation.square)
         return carry, outcome

@@ -59,7 +59,7 @@ class LastStep:
 
     @property
     def held(self) -> bool:
-        """Whether nothing moved: loss or gradient not finite, the flow at its end, or (looking back) every lr 0."""
+        """Whether nothing moved: loss or gradient not finite, the flow at its end, equations not solved, or lr 0."""
         return bool(self._outcome.held)
 
     @property

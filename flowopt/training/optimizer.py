@@ -324,9 +324,11 @@ class FlowOptimizer(Optimizer):
         elif not last.finite:
             where = f", first in {last.bad_parameter}" if last.bad_parameter else ""
             why = f"loss or gradient was not finite{where} (loss {last.loss:g})"
-        else:  # it rests until the learning rate is above 0
+        elif all(group["lr"] == 0 for group in self.param_groups):  # it rests, as it should
             return
-        kind = last.ended or "nonfinite"
+        else:
+            why = f"{self.method.name} could not solve the equations of its step (loss {last.loss:g})"
+        kind = last.ended or ("unsolved" if last.finite else "nonfinite")
         if kind not in self._warned:
             self._warned.add(kind)
             message = f"flowopt: {why}; nothing moved. last_step counts such steps; this is said once"

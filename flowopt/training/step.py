@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flowopt import kernel, rows
 from flowopt.blocks import SCALAR, Blocks
-from flowopt.kernel import Method
+from flowopt.kernel import Carry, Method
 from flowopt.state import Evaluation, Measure, State
 from flowopt.training.keeping import Keeping
 
@@ -22,7 +22,7 @@ class Outcome(NamedTuple):
     taken: Tensor
     """The trial was accepted."""
     held: Tensor
-    """Nothing moved: the measurement was of no use (not finite), the system came to an end, or the flow rests."""
+    """Nothing moved: measured was what is not finite, the system is at its end, it rests, or a trial is not solved."""
     ended: Tensor
     """Status code of a system that came to an end, else 0."""
     bad: Tensor
@@ -96,8 +96,9 @@ def advance(
     carry = kernel.propose(method, rows.at_pace(carry, after), measure)
 
     # a method that rejects has sent a bad trial back; any other has nowhere to go back to and stays where it is
-    held = ended != 0 if method.controller.rejects else ~report.taken | (ended != 0)
-    held = held | resting(method, paces[1])
+    held = (ended != 0) | resting(method, paces[1])
+    if not method.controller.rejects:
+        held = held | ~report.taken | unsolved(carry)
     result = Outcome(
         report.taken & ~held, held, ended, bad, report.h.clone(), report.error, report.energy, value, evaluation.square
     )
@@ -117,6 +118,11 @@ def ending(method: Method, state: State, evaluation: Evaluation) -> Tensor:
     if outcome is None:
         return torch.zeros_like(evaluation.value, dtype=torch.int64)
     return torch.where(rows.finite(evaluation), outcome, 0)
+
+
+def unsolved(carry: Carry) -> Tensor:
+    """Whether the equations of the trial that is proposed were not solved, ``(B,)`` bool."""
+    return torch.zeros_like(carry.alive) if carry.failed is None else carry.failed
 
 
 def resting(method: Method, pace: Tensor) -> Tensor:
