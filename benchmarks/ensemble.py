@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, Optimizer
 
 from flowopt.files import write_json
+from flowopt.tables import show
 from flowopt.training.batches import batches
 from flowopt.training.datasets import load
 from flowopt.training.ensemble import Ensemble
@@ -137,7 +137,7 @@ def main() -> None:
             cost = statistics.median(seen) * 1e6
             table.add_row(name, f"{cost:.1f}", *(f"{ratio:.2f}" for ratio in ratios.values()))
             results.append({"name": name, "threads": threads, "us_per_member_step": cost, "times_faster_than": ratios})
-        Console().print(table)
+        show(table)
     if arguments.json:
         write_json(arguments.json, results)
 

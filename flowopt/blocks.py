@@ -113,9 +113,7 @@ class Blocks:
     def part(self, matrix: Tensor) -> Tensor:
         """A matrix ``(B, D)`` cut into blocks like these."""
         shares = torch.split(matrix, [part.shape[1] for part in self.parts], dim=-1)
-        return cast(
-            Tensor, Blocks((s.to(part.dtype) for s, part in zip(shares, self.parts, strict=True)), self.pace)
-        )
+        return cast(Tensor, Blocks((s.to(part.dtype) for s, part in zip(shares, self.parts, strict=True)), self.pace))
 
     def rows(self, index: Tensor) -> Blocks:
         """The rows `index` only."""

@@ -49,7 +49,7 @@ def whole(leaf: Any) -> Tensor:
         lambda a, b, n: torch.where(a > b, a, 0.0),
         lambda a, b, n: torch.where(a < n, 1.0, b),
         lambda a, b, n: torch.maximum(a.abs(), b),
-        lambda a, b, n: torch.addcmul(a, b, n),
+        torch.addcmul,
         lambda a, b, n: torch.zeros_like(a) + torch.ones_like(b),
         lambda a, b, n: a.sum(-1),
         lambda a, b, n: a.sum(-1, keepdim=True) * b,

@@ -17,7 +17,9 @@ class Armijo(Controller):
 
     The line search is flattened into the run: every trial is one attempted step. Armijo 1966, eq 1. A trial that is
     not finite is rejected. In a network the trial is judged on the next batch, whose loss differs for other reasons
-    too, and h can fall for ever: with batches take the method `sls`, which searches on one batch. Raises BadValue unless h0 > 0, 0 < c < 1, 0 < shrink < 1 <= grow.
+    too, and h can fall for ever: with batches take the method `sls`, which searches on one batch.
+
+    Raises BadValue unless h0 > 0, 0 < c < 1, 0 < shrink < 1 <= grow.
     """
 
     h0: Number = 1.0

@@ -84,7 +84,8 @@ class Ensemble:
 
     A member moves as a `FlowOptimizer` of its own would, to rounding, with its own step size, accepted or sent back by
     itself. One whose loss or gradient is not finite ends, unless its method can send it back, and so does one whose
-    system comes to an end (ECDSep below F0): see `status` and `endings`. The others go on as if it had not been there.
+    system comes to an end (ECDSep below F0): see `status` and `endings`. The others go on, bit for bit as if it had not
+    ended; for that it stays in its chunk, and costs as much as before until all of the chunk have ended.
 
     Raises BadValue or UnknownName for what cannot run, before any step: a parameter of another length than B, members
     that are not alike, modules that torch.vmap cannot run or seed (BatchNorm with running statistics, nn.LSTM).
