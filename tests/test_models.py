@@ -17,7 +17,7 @@ from flowopt.training.models import MODELS, build
 from flowopt.training.models.recurrent import StepByStepLSTM
 from flowopt.training.models.residual import BasicBlock, PreactivationBlock
 from flowopt.training.models.transformer import TransformerBlock
-from flowopt.training.tasks import TASKS, loss_for, metrics_for
+from flowopt.training.tasks import TASKS, cross_entropy, cross_entropy_by_columns, loss_for, metrics_for
 
 DIGITS = {"input_shape": (1, 8, 8), "outputs": 10, "task": "classification", "seed": 0}
 MNIST = {**DIGITS, "input_shape": (1, 28, 28)}
@@ -489,3 +489,14 @@ def test_losses_refuse_shapes_that_torch_would_broadcast():
         loss_for("classification")(torch.zeros(4, 3), torch.zeros(4, 1, dtype=torch.long))
     with pytest.raises(UnknownName, match="did you mean 'regression'"):
         loss_for("regresion")
+
+
+@pytest.mark.parametrize("classes", [2, 10, 15, 16, 40])
+def test_cross_entropy_by_columns_is_cross_entropy(classes: int) -> None:
+    generator = torch.Generator().manual_seed(classes)
+    logits = torch.randn(7, 3, classes, dtype=torch.float64, generator=generator, requires_grad=True)
+    target = torch.randint(classes, (7, 3), generator=generator)
+    ours, expected = cross_entropy_by_columns(logits, target), cross_entropy(logits, target)
+    torch.testing.assert_close(ours, expected, rtol=1e-14, atol=0)
+    (grad,), (right,) = torch.autograd.grad(ours, logits), torch.autograd.grad(expected, logits)
+    torch.testing.assert_close(grad, right, rtol=1e-12, atol=1e-15)

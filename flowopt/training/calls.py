@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -29,12 +30,9 @@ class NetworkMethod(NamedTuple):
 
 def network_method(given: str | Method, overrides: dict[str, Any]) -> NetworkMethod:
     """The method for a network, one row. Raises BadValue for one that networks cannot run."""
-    if isinstance(given, str) and given.partition(":")[0] in ("torch", "scipy"):
-        raise BadValue(f"{given} is not a flow of ours; use it directly, as torch.optim offers it")
+    overrides, decay = without_decay(given, overrides)
+    weight_decay = 0.0 if decay is None else decay
     known = METHODS[given].defaults if isinstance(given, str) and given in METHODS else {}
-    overrides = dict(overrides)
-    # of the groups, unless the method has a weight decay of its own that is no L2 term
-    weight_decay = overrides.pop("weight_decay", 0.0) if known.get("weight_decay", 0.0) == 0 else 0.0
     factor = overrides.pop("lr", 1.0) if "lr" not in known else 1.0
     check_range("FlowOptimizer", "weight_decay", weight_decay, 0.0)
     check_range("FlowOptimizer", "lr", factor, 0.0)
@@ -48,6 +46,18 @@ def network_method(given: str | Method, overrides: dict[str, Any]) -> NetworkMet
     # a step size that only the groups change: theirs times 1, so that it is exactly theirs
     method = as_method(given, overrides | {"lr": 1.0})
     return NetworkMethod(method.for_rows(1, SCALAR), float(lr), 1.0, weight_decay)
+
+
+def without_decay(given: str | Method, overrides: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """The parameters of a method, and apart from them the weight decay w that adds w/2 |q|^2 to the objective, or None.
+
+    A weight decay that is no such term (elra's) stays the method's own. Raises BadValue for what is no flow of ours.
+    """
+    if isinstance(given, str) and given.partition(":")[0] in ("torch", "scipy"):
+        raise BadValue(f"{given} is not a flow of ours; use it directly, a network at a time, as torch.optim offers it")
+    known = METHODS[given].defaults if isinstance(given, str) and given in METHODS else {}
+    left = dict(overrides)
+    return left, left.pop("weight_decay", None) if known.get("weight_decay", 0.0) == 0 else None
 
 
 OF_A_GROUP = {"params", "param_names", "lr", "weight_decay", "maximize"}

@@ -15,12 +15,12 @@ from flowopt.blocks import SCALAR, Blocks
 from flowopt.errors import BadValue, check_count, check_range
 from flowopt.interruption import interruption
 from flowopt.kernel import Method
-from flowopt.papers import METHODS, as_method
+from flowopt.papers import as_method
 from flowopt.progress import progress_bar
 from flowopt.state import Number, Status
-from flowopt.tables import number
 from flowopt.training import tasks
 from flowopt.training.batches import batches, order
+from flowopt.training.calls import without_decay
 from flowopt.training.evaluation import AT_A_TIME
 from flowopt.training.members import Batch, Members, Told
 from flowopt.training.stacked_model import ModelFn, StackedModel
@@ -119,7 +119,7 @@ class Ensemble:
         self.method, decay = _network_method(method, given)
         everyone = Members(
             model=self.model,
-            loss=self.task.loss,
+            loss=self.task.loss_of_many or self.task.loss,
             numbers=torch.arange(members, device=device),
             method=self.method.for_rows(members, SCALAR),
             seeds=seeds.to(device),
@@ -229,6 +229,8 @@ class Ensemble:
         from rich import box
         from rich.table import Table
 
+        from flowopt.tables import number
+
         vary = [name for name, value in self.hyperparameters.items() if isinstance(value, Tensor)]
         groups: dict[tuple[float, ...], list[dict[str, Any]]] = {}
         for result in self.results(inputs, targets):
@@ -323,12 +325,8 @@ def _seeds(seeds: int | Sequence[int] | Tensor, members: int) -> Tensor:
 
 
 def _network_method(given: str | Method, hyperparameters: Mapping[str, Any]) -> tuple[Method, Number | None]:
-    """The method, and the weight decay of the objective, unless it is one of the method's own that is no L2 term."""
-    if isinstance(given, str) and given.partition(":")[0] in ("torch", "scipy"):
-        raise BadValue(f"{given} is not a flow of ours: train a network at a time with it; SGD is gd, or gdm")
-    overrides = dict(hyperparameters)
-    known = METHODS[given].defaults if isinstance(given, str) and given in METHODS else {}
-    decay = overrides.pop("weight_decay", None) if known.get("weight_decay", 0.0) == 0 else None
+    """The method, and the weight decay of the objective, if there is one."""
+    overrides, decay = without_decay(given, hyperparameters)
     if decay is not None:
         check_range("Ensemble", "weight_decay", decay, 0.0)
     return as_method(given, overrides), decay

@@ -38,6 +38,8 @@ class Task:
 
     loss: Loss
     metrics: Mapping[str, Metric]
+    loss_of_many: Loss | None = None
+    """The loss in a form that is faster where many networks are computed at once; None: as it is."""
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -51,6 +53,16 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
             f"not {tuple(logits.shape)} and {tuple(target.shape)}"
         )
     return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), target.reshape(-1))
+
+
+def cross_entropy_by_columns(logits: Tensor, target: Tensor) -> Tensor:
+    """The same to rounding; of many networks at once, with few classes, several times faster on a CPU.
+
+    torch's log_softmax is slow along short rows, and fast along columns.
+    """
+    if logits.shape[-1] >= 16:
+        return cross_entropy(logits, target)
+    return F.nll_loss(logits.reshape(-1, logits.shape[-1]).mT.log_softmax(0).mT, target.reshape(-1))
 
 
 def squared_error(output: Tensor, target: Tensor) -> Tensor:
@@ -80,7 +92,7 @@ RMSE = Metric(squared_error, torch.sqrt)
 """Root of the mean squared error, in the targets' unit."""
 
 TASKS: dict[str, Task] = {
-    "classification": Task(cross_entropy, {"accuracy": ACCURACY}),
+    "classification": Task(cross_entropy, {"accuracy": ACCURACY}, cross_entropy_by_columns),
     "regression": Task(squared_error, {"rmse": RMSE}),
     "language": Task(cross_entropy, {"perplexity": PERPLEXITY, "bits_per_character": BITS_PER_CHARACTER}),
 }
