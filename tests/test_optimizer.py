@@ -411,6 +411,41 @@ def test_a_group_whose_lr_is_zero_rests_and_then_goes_on(name: str) -> None:
     assert torch.equal(vector(model), everything)
 
 
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if flowopt.method(name).looks_back])
+def test_a_method_that_looks_back_waits_while_every_lr_is_zero(name: str) -> None:
+    """Else a move of nothing would count as one: warm-up that starts from 0 would spoil the step size for good."""
+    (model, optimizer), (spared, other) = [(m := network(), build(m.parameters(), name)) for _ in range(2)]
+    rate = optimizer.param_groups[0]["lr"]
+    for number in range(8):
+        resting = number in (0, 1, 5)
+        set_rate(optimizer, 0.0 if resting else rate)
+        at = vector(model)
+        train(model, optimizer, 1, number)
+        if resting:
+            assert torch.equal(vector(model), at)
+            assert (optimizer.last_step.held, optimizer.last_step.finite) == (True, True)
+        else:
+            train(spared, other, 1, number)
+        assert_same(model, spared)
+    assert optimizer.last_step.steps == 8
+    assert optimizer.last_step.retraces == other.last_step.retraces
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_momentum_gathers_at_a_learning_rate_of_zero_as_in_sgd(name: str) -> None:
+    everything = pairs(*twins(name))
+    for number in range(9):
+        for model, optimizer in everything:
+            set_rate(optimizer, 0.0 if number in (0, 1, 5) else 0.1)
+            train(model, optimizer, 1, number)
+        assert_same(everything[0][0], everything[1][0])
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in (*SECOND_ORDER, "flow")])
 def test_late_parameters_were_there_all_along_with_a_gradient_of_zero(name: str) -> None:
     """Of the same group, and of one that is added later. (The error norm of flow is a mean over all that are there.)"""

@@ -81,9 +81,11 @@ def started(name: str, steps: int, **given: Any) -> tuple[nn.Sequential, FlowOpt
 def test_nothing_moves_and_it_goes_on_as_if_nothing_had_been(name: str, steps: int, kind: str) -> None:
     """At the first step of every method, and later of those that cannot go back."""
     (model, optimizer), (spared, other) = started(name, steps), started(name, steps)
-    at = vector(model)
+    at, rate = vector(model), optimizer.param_groups[0]["lr"]
+    optimizer.param_groups[0]["lr"] = 0.5 * rate  # of a move that is not made
     with pytest.warns(UserWarning, match="flowopt: loss or gradient was not finite") as caught:
         optimizer.step(spoilt(model, optimizer, steps, kind))
+    optimizer.param_groups[0]["lr"] = rate
     assert torch.equal(vector(model), at)
     assert [str(warning.filename) for warning in caught] == [__file__]
     in_gradient = "gradients" in kind

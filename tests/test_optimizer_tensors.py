@@ -238,8 +238,14 @@ QUICK = ("gdm", "ecco", "ecdsep", "elra")
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in GRADIENT_AT_HAND]
 )
 def test_a_step_is_one_graph(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Traced whole (a break would warn, and so fail), and then run as it is, with a schedule."""
-    monkeypatch.setattr(compiling.torch, "compile", partial(torch.compile, backend="eager"))
+    """Traced whole (a break would warn, and so fail), once whatever the schedule says, and then run as it is."""
+    graphs: list[Any] = []
+
+    def counted(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(compiling.torch, "compile", partial(torch.compile, backend=counted))
     (model, optimizer), (plain, other) = compiled_twins(name)
     for number in range(7):
         for each, stepper in ((model, optimizer), (plain, other)):
@@ -250,6 +256,7 @@ def test_a_step_is_one_graph(name: str, monkeypatch: pytest.MonkeyPatch) -> None
         for field, found in optimizer.last_step.to_dict().items():
             expected = getattr(other.last_step, field)
             assert found == (expected if isinstance(found, str) else pytest.approx(expected, rel=1e-12, nan_ok=True))
+    assert len(graphs) == 1
 
 
 @pytest.mark.slow
@@ -362,12 +369,25 @@ def test_a_gpu_gives_the_steps_of_the_cpu(name: str, cuda: torch.device) -> None
 
 
 @pytest.mark.gpu
+def test_training_moves_to_the_gpu_with_its_state(cuda: torch.device) -> None:
+    (model, optimizer), (plain, other) = trained("elra", 5), trained("elra", 5)
+    state = optimizer.state_dict()
+    model.to(cuda)
+    optimizer.load_state_dict(state)
+    train(model, optimizer, 3, 5)
+    train(plain, other, 3, 5)
+    torch.testing.assert_close(vector(model).cpu(), vector(plain), rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", GRADIENT_AT_HAND)
 def test_no_step_waits_for_the_gpu(name: str, cuda: torch.device) -> None:
     model, optimizer = on(cuda, name)
     train(model, optimizer, 3)
-    for number in range(3):
+    for number in range(4):
         loss = closure(model, optimizer, number)()
+        if number % 2:
+            model[0].weight.grad = None
         for group in optimizer.param_groups:
             group["lr"] *= 0.9
         torch.cuda.synchronize()
