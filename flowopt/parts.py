@@ -58,12 +58,12 @@ class Part:
         changed = {}
         for name, value in self.parameters.items():
             if isinstance(value, Tensor):
-                if value.shape != (size,):
+                if value.shape not in ((), (size,)):
                     raise BadValue(
                         f"{self.name}: {name} has shape {tuple(value.shape)}, but there are {size} rows; "
                         f"give one number, or one for each row, ({size},)"
                     )
-                changed[name] = value.to(dtype)
+                changed[name] = value.to(dtype).expand(size)
         return dataclasses.replace(self, **changed) if changed else self
 
     @classmethod

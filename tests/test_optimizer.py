@@ -493,6 +493,32 @@ def test_late_parameters_join_methods_that_look_around(name: str) -> None:
         assert loss_of(model).item() < loss_of(network()).item()
 
 
+def test_a_direction_without_curvature_is_no_missing_graph() -> None:
+    """The gradient of a linear term is a constant, which autograd cannot differentiate again: its Hessian is 0."""
+    model = network()
+    model.register_parameter("slope", nn.Parameter(torch.zeros(1, dtype=torch.float64)))
+    optimizer = FlowOptimizer(model.parameters(), "newton", dt=0.5, damping=2.0)
+    for number in range(3):
+        optimizer.step(
+            closure(model, optimizer, number, lambda model, number: loss_of(model, number) + 0.4 * model.slope)
+        )
+    assert model.slope.item() == pytest.approx(-3 * 0.5 * 0.4 / 2.0, rel=1e-12)
+
+
+def test_curvature_of_parameters_that_stay_away() -> None:
+    model = network()
+    optimizer = FlowOptimizer(model.parameters(), "ecco", scaling="curvature", eta=0.05)
+    train(model, optimizer, 3)
+    at = vector(model[2])
+    model[2].requires_grad_(False)
+    optimizer.zero_grad()
+    before = loss_of(model).item()
+    for _ in range(10):
+        optimizer.step(closure(model, optimizer))
+    torch.testing.assert_close(vector(model[2]), at, rtol=0.0, atol=0.0)
+    assert loss_of(model).item() < before
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_frozen_parameters_stay_and_the_rest_moves(name: str) -> None:
     model, alone = network(), network()

@@ -3,6 +3,7 @@
 And what last_step tells of it all, against numbers worked out beside it.
 """
 
+import copy
 import itertools
 import math
 import warnings
@@ -145,6 +146,20 @@ def test_far_too_long_a_first_step_is_taken_back_until_it_will_do(name: str) -> 
         assert optimizer.last_step.nonfinite >= 1
     with optimizer.accepted():
         assert disc(None, None).item() < -0.99
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_without_a_slope_stops_nothing_for_good(name: str) -> None:
+    """As of a network all of whose units are dead on that batch: the gradient is exactly 0."""
+    model, optimizer = started(name, 3)
+    for _ in range(2):
+        optimizer.step(closure(model, optimizer, loss=lambda model, number: 0 * loss_of(model) + 1.0))
+    for _ in range(3):
+        at = vector(model)
+        optimizer.step(closure(model, optimizer))
+    assert torch.isfinite(vector(model)).all()
+    assert (vector(model) - at).abs().max() > 1e-6
+    assert optimizer.last_step.nonfinite == 0
 
 
 def test_parameters_without_a_name_are_named_by_their_place() -> None:
@@ -355,3 +370,69 @@ def test_no_warning_without_a_cause() -> None:
         for name in NAMES:
             _, optimizer = trained(name, 3)
             assert same(optimizer.state["flow"]["nonfinite"], torch.tensor([0]))
+
+
+# --- exceptions and numbers from outside
+
+
+@pytest.mark.parametrize("name", ["flow", "sls"])
+def test_an_exception_in_the_closure_leaves_the_parameters_where_they_were(name: str) -> None:
+    model = network()
+    optimizer = FlowOptimizer(model.parameters(), name)
+    train(model, optimizer, 2)
+    before = vector(model).clone()
+    calls = 0
+
+    def closure() -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise RuntimeError("out of memory, say")
+        optimizer.zero_grad()
+        loss = loss_of(model)
+        loss.backward()
+        return loss
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        optimizer.step(closure)
+    assert torch.equal(vector(model), before)
+    train(model, optimizer, 1)
+    assert not torch.equal(vector(model), before)
+
+
+@pytest.mark.filterwarnings("ignore:flowopt", "ignore:Using backward")  # torch warns of a cycle that ends with the test
+def test_a_step_to_nowhere_is_not_made() -> None:
+    """Newton's step where the curvature all but vanishes: beyond all numbers."""
+    q = torch.nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
+    optimizer = FlowOptimizer([q], "newton")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (q + 1e-300 * q**2).sum()
+        torch.autograd.backward(loss, create_graph=True, inputs=[q])
+        return loss
+
+    for _ in range(2):
+        optimizer.step(closure)
+    assert q.item() == 1.0
+    assert optimizer.last_step.held
+    q.grad = None
+
+
+def test_numbers_from_outside() -> None:
+    model = network()
+    for seed in (-1, 1.5, None):
+        with pytest.raises(BadValue, match="seed"):
+            FlowOptimizer(model.parameters(), "gd", seed=seed)
+    optimizer = FlowOptimizer(model.parameters(), "ecdsep", eta=torch.tensor(2.0))
+    plain = FlowOptimizer(copy.deepcopy(model).parameters(), "ecdsep", eta=2.0)
+    assert [part.parameters.keys() for part in optimizer.method.parts] == [
+        part.parameters.keys() for part in plain.method.parts
+    ]
+    train(model, optimizer, 1)
+    optimizer.param_groups[0]["lr"] = float("nan")
+    before = vector(model).clone()
+    with pytest.raises(BadValue, match="lr = nan"):
+        train(model, optimizer, 1)
+    assert torch.equal(vector(model), before)
+    assert "ecdsep: separable_hamiltonian x symplectic_euler [fixed]" in repr(optimizer)

@@ -57,6 +57,8 @@ class StabilityLimitedLTE(Controller):
         assert step.error is not None and step.error_max is not None and step.before.rate is not None
         accurate = step.h * self.eta / step.error_max
         # error = h/2 (d_k - d_{k-1}) and q_k - q_{k-1} = h d_{k-1}, so 2/L = h^2 |d_{k-1}| / |error|
-        stable = self.safety * step.h**2 * rows.norm(step.before.rate["q"]) / rows.norm(step.error["q"])
+        speed = rows.norm(step.before.rate["q"])
+        stable = self.safety * step.h**2 * speed / rows.norm(step.error["q"])
+        stable = torch.where(speed > 0, stable, torch.inf)  # what did not move met no curvature
         h = torch.fmin(accurate, stable)  # fmin passes over the NaN of 0/0
         return Verdict(torch.where(torch.isnan(h), step.h, h).clamp(max=self.h_max), memory)

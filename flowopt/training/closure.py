@@ -59,8 +59,10 @@ class ClosureMeasure:
             )
         with torch.enable_grad():
             grads, along = zip(*bending, strict=True)
-            bent = torch.autograd.grad(grads, list(self._parameters), along, retain_graph=True, materialize_grads=True)
-        products = [flat_as(product.detach(), p) for product, p in zip(bent, self._parameters, strict=True)]
+            free = [p for p in self._parameters if p.requires_grad]  # one may have been frozen since
+            bent = torch.autograd.grad(grads, free, along, retain_graph=True, materialize_grads=True)
+        found = dict(zip(free, bent, strict=True))
+        products = [flat_as(found[p].detach() if p in found else torch.zeros_like(p), p) for p in self._parameters]
         if self._terms.maximize:
             products = [-product for product in products]
         decayed = zip(products, parts, self._decay.unbind(), strict=True)

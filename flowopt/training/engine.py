@@ -16,7 +16,7 @@ from flowopt.kernel import Carry, Method
 from flowopt.state import Measure
 from flowopt.training.compiling import Compiled
 from flowopt.training.keeping import Keeping
-from flowopt.training.step import Outcome, Terms, advance, ending, measured, resting, unsolved, wide, write
+from flowopt.training.step import Outcome, Terms, advance, ending, measured, nowhere, resting, wide, write
 
 WORTH_COMPILING = 1_000_000
 """Parameters from which on a step is compiled unless told otherwise: on fewer it would save less than it costs."""
@@ -108,7 +108,7 @@ class Engine:
         carry = kernel.propose(method, rows.at_pace(carry, pace.unbind()), inputs.measure)
         held = ~taken | resting(method, pace)
         if not method.controller.rejects:
-            held = held | unsolved(carry)
+            held = held | nowhere(method, carry)
         blank = torch.full_like(inputs.value, torch.nan)
         outcome = Outcome(taken & ~held, held, ended, bad, blank, None, energy, inputs.value, evaluation.square)
         return carry, outcome

@@ -126,7 +126,10 @@ class Members:
         # too large to square, or beyond all numbers on its way there; else the numbers are no fault of the steps
         large = torch.finfo(self.q.parts[0].dtype).max ** 0.25
         near = ~(point.evaluation.square > large) & (rows.max_norm({"q": cast(Tensor, self.q)}) <= large)
-        return torch.where(carry.alive, status, torch.where(near, Status.NONFINITE, Status.DIVERGED))
+        why = torch.where(near, Status.NONFINITE, Status.DIVERGED)
+        if self.carry is not None and self.carry.failed is not None:
+            why = torch.where(self.carry.failed & rows.finite(tried), Status.SOLVER_FAILED, why)
+        return torch.where(carry.alive, status, why)
 
 
 class _Objective:

@@ -14,7 +14,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from flowopt.blocks import SCALAR, Blocks
-from flowopt.errors import BadValue, check_choice
+from flowopt.errors import BadValue, check_choice, check_count, check_range
 from flowopt.kernel import Method
 from flowopt.state import Measure
 from flowopt.training.calls import check_call, check_group, dense_gradient, loss_value, network_method
@@ -82,6 +82,7 @@ class FlowOptimizer(Optimizer):
     ) -> None:
         check_choice("FlowOptimizer", "maximize", maximize, (True, False))
         check_choice("FlowOptimizer", "compile", compile, (None, True, False))
+        check_count("FlowOptimizer", "seed", seed, 0)
         chosen = network_method(method, overrides)
         self.method, self.limiting = chosen.method, limiting
         self._unit, self._seed, self._compile = chosen.unit, seed, compile
@@ -95,6 +96,13 @@ class FlowOptimizer(Optimizer):
         self._warned: set[str] = set()
         self._cached: dict[str, tuple[list[Any], Tensor]] = {}
         self._showing = False
+
+    def __repr__(self) -> str:
+        return (
+            super()
+            .__repr__()
+            .replace("FlowOptimizer (", f"FlowOptimizer ({self.method.name}: {self.method.formula}", 1)
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         self._check_not_showing("a copy of the optimizer")
@@ -117,7 +125,10 @@ class FlowOptimizer(Optimizer):
         return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a saved state, bit for bit. Raises BadValue, and changes nothing, where it does not fit."""
+        """Go on from a saved state, bit for bit, with the method's parameters as they were given to this optimizer.
+
+        Raises BadValue, and changes nothing, where the state is that of another method or model.
+        """
         self._check_not_showing("load_state_dict()")
         super().load_state_dict(state_dict)
 
@@ -177,8 +188,19 @@ class FlowOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         slots = self._slots()
-        if slots:
-            self._advance(slots, loss_value(self.method, loss, slots[0].parameter.device), closure, loss is not None)
+        if not slots:
+            return loss
+        value = loss_value(self.method, loss, slots[0].parameter.device)
+        if not self._engine.calls_closure:
+            self._advance(slots, value, closure, loss is not None)
+            return loss
+        before = [slot.parameter.detach().clone() for slot in slots]
+        try:
+            self._advance(slots, value, closure, loss is not None)
+        except BaseException:  # raised in the closure, at parameters that only the step was interested in
+            for slot, start in zip(slots, before, strict=True):
+                slot.parameter.copy_(start)
+            raise
         return loss
 
     def _advance(self, slots: list[_Slot], value: Tensor, closure: Callable[[], Any] | None, told: bool) -> None:
@@ -226,6 +248,8 @@ class FlowOptimizer(Optimizer):
     def _on_device(self, name: str, values: list[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
         known, tensor = self._cached.get(name, ([], None))
         if known != values or tensor is None:
+            for value in values:
+                check_range("param_group", name, value)
             tensor = torch.tensor(values, dtype=dtype).to(device, non_blocking=True)  # nobody waits for the device
             self._cached[name] = values, tensor
         return tensor
@@ -327,7 +351,8 @@ class FlowOptimizer(Optimizer):
         elif all(group["lr"] == 0 for group in self.param_groups):  # it rests, as it should
             return
         else:
-            why = f"{self.method.name} could not solve the equations of its step (loss {last.loss:g})"
+            name = self.method.name
+            why = f"{name} could not solve the equations of its step, or they lead too far (loss {last.loss:g})"
         kind = last.ended or ("unsolved" if last.finite else "nonfinite")
         if kind not in self._warned:
             self._warned.add(kind)

@@ -98,7 +98,7 @@ def advance(
     # a method that rejects has sent a bad trial back; any other has nowhere to go back to and stays where it is
     held = (ended != 0) | resting(method, paces[1])
     if not method.controller.rejects:
-        held = held | ~report.taken | unsolved(carry)
+        held = held | ~report.taken | nowhere(method, carry)
     result = Outcome(
         report.taken & ~held, held, ended, bad, report.h.clone(), report.error, report.energy, value, evaluation.square
     )
@@ -120,9 +120,16 @@ def ending(method: Method, state: State, evaluation: Evaluation) -> Tensor:
     return torch.where(rows.finite(evaluation), outcome, 0)
 
 
-def unsolved(carry: Carry) -> Tensor:
-    """Whether the equations of the trial that is proposed were not solved, ``(B,)`` bool."""
-    return torch.zeros_like(carry.alive) if carry.failed is None else carry.failed
+def nowhere(method: Method, carry: Carry) -> Tensor:
+    """Whether the proposed trial is no place to go to, ``(B,)`` bool: its equations were not solved, or lead too far.
+
+    Where a step solves equations with the Hessian it can be of any length; other steps are not looked at again.
+    """
+    if not method.needs_hvp:
+        return torch.zeros_like(carry.alive)
+    q = carry.trial["q"]
+    astray = ~torch.isfinite(rows.dot(q, q))
+    return astray if carry.failed is None else astray | carry.failed
 
 
 def resting(method: Method, pace: Tensor) -> Tensor:
