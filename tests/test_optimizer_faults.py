@@ -361,6 +361,7 @@ def test_what_was_not_handed_in_is_not_made_up(name: str) -> None:
     closure(model, optimizer)()
     optimizer.step()
     assert math.isnan(optimizer.last_step.loss)
+    assert math.isnan(optimizer.last_step.energy)
     assert optimizer.last_step.finite
 
 
