@@ -179,3 +179,113 @@ STEP_DECAY = """@inproceedings{ge2019,
   year      = {2019}
 }
 """
+
+ADAGRAD = """@article{duchi2011adaptive,
+  title   = {Adaptive Subgradient Methods for Online Learning and Stochastic Optimization},
+  author  = {Duchi, John and Hazan, Elad and Singer, Yoram},
+  journal = {Journal of Machine Learning Research},
+  volume  = {12},
+  pages   = {2121--2159},
+  year    = {2011}
+}
+"""
+
+RMSPROP = """@misc{tieleman2012rmsprop,
+  title  = {Lecture 6.5: {RMSprop}, Divide the Gradient by a Running Average of its Recent Magnitude},
+  author = {Tieleman, Tijmen and Hinton, Geoffrey},
+  note   = {Coursera: Neural Networks for Machine Learning},
+  year   = {2012}
+}
+"""
+
+ADAM = """@inproceedings{kingma2015adam,
+  title     = {Adam: A Method for Stochastic Optimization},
+  author    = {Kingma, Diederik P. and Ba, Jimmy},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2015}
+}
+"""
+
+ADAMW = """@inproceedings{loshchilov2019decoupled,
+  title     = {Decoupled Weight Decay Regularization},
+  author    = {Loshchilov, Ilya and Hutter, Frank},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2019}
+}
+"""
+
+AMSGRAD = """@inproceedings{reddi2018convergence,
+  title     = {On the Convergence of {Adam} and Beyond},
+  author    = {Reddi, Sashank J. and Kale, Satyen and Kumar, Sanjiv},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2018}
+}
+"""
+
+DIFFGRAD = """@article{dubey2020diffgrad,
+  title   = {{diffGrad}: An Optimization Method for Convolutional Neural Networks},
+  author  = {Dubey, Shiv Ram and Chakraborty, Soumendu and Roy, Swalpa Kumar and Mukherjee, Snehasis and
+             Singh, Satish Kumar and Chaudhuri, Bidyut Baran},
+  journal = {IEEE Transactions on Neural Networks and Learning Systems},
+  volume  = {31},
+  number  = {11},
+  pages   = {4500--4511},
+  year    = {2020}
+}
+"""
+
+ADAMOD = """@misc{ding2019adamod,
+  title         = {An Adaptive and Momental Bound Method for Stochastic Learning},
+  author        = {Ding, Jianbang and Ren, Xuancheng and Luo, Ruixuan and Sun, Xu},
+  year          = {2019},
+  eprint        = {1910.12249},
+  archiveprefix = {arXiv}
+}
+"""
+
+ADABELIEF = """@inproceedings{zhuang2020adabelief,
+  title     = {{AdaBelief} Optimizer: Adapting Stepsizes by the Belief in Observed Gradients},
+  author    = {Zhuang, Juntang and Tang, Tommy and Ding, Yifan and Tatikonda, Sekhar and Dvornek, Nicha and
+               Papademetris, Xenophon and Duncan, James},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume    = {33},
+  year      = {2020}
+}
+"""
+
+MADGRAD = """@article{defazio2022momentumized,
+  title   = {A Momentumized, Adaptive, Dual Averaged Gradient Method},
+  author  = {Defazio, Aaron and Jelassi, Samy},
+  journal = {Journal of Machine Learning Research},
+  volume  = {23},
+  number  = {144},
+  pages   = {1--34},
+  year    = {2022}
+}
+"""
+
+EADAM = """@misc{yuan2020eadam,
+  title         = {{EAdam} Optimizer: How Epsilon Impact {Adam}},
+  author        = {Yuan, Wei and Gao, Kai-Xin},
+  year          = {2020},
+  eprint        = {2011.02150},
+  archiveprefix = {arXiv}
+}
+"""
+
+ADAMOMENTUM = """@misc{wang2021adamomentum,
+  title         = {Rethinking {Adam}: A Twofold Exponential Moving Average Approach},
+  author        = {Wang, Yizhou and Kang, Yue and Qin, Can and Wang, Huan and Xu, Yi and Zhang, Yulun and Fu, Yun},
+  year          = {2021},
+  eprint        = {2106.11514},
+  archiveprefix = {arXiv}
+}
+"""
+
+EPSILON = """@misc{silva2023epsilon,
+  title  = {Optimal Hyperparameter $\\epsilon$ for Adaptive Stochastic Optimizers through Gradient Histograms},
+  author = {Silva, Gustavo and Rodriguez, Paul},
+  year   = {2023},
+  note   = {Preprint}
+}
+"""

@@ -189,10 +189,9 @@ def propose(method: Method, carry: Carry, measure: Measure | None = None, t_end:
     """Move from the point: the next trial. With `t_end` the step is shortened so as not to pass that time."""
     h = carry.h if t_end is None else torch.minimum(carry.h, t_end - carry.t)
     move = method.integrator.move(method.system, carry.point, h, measure)
-    trial = move.trial
+    trial, h = move.trial, h if move.h is None else move.h
     for transform in method.transforms:
-        trial = transform.perturb(carry.point, trial)
-    h = h if move.h is None else move.h
+        trial = transform.perturb(carry.point, trial, h)
     return carry._replace(trial=trial, partial=move.error, failed=move.failed, h=h)
 
 

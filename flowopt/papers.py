@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+import flowopt.adaptive_methods  # noqa: F401 - enters the adaptive methods
 from flowopt import citations
 from flowopt.controllers.armijo import Armijo
 from flowopt.controllers.barzilai_borwein import BarzilaiBorwein
@@ -32,6 +31,7 @@ from flowopt.integrators.lookahead import Lookahead
 from flowopt.integrators.runge_kutta import DormandPrince
 from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
 from flowopt.kernel import Method
+from flowopt.naming import METHODS, named
 from flowopt.parts import Integrator, Transform
 from flowopt.state import Number
 from flowopt.systems.born_infeld import BornInfeld
@@ -46,44 +46,6 @@ from flowopt.transforms.energy_projection import EnergyProjection
 from flowopt.transforms.iterate_averaging import IterateAveraging
 from flowopt.transforms.momentum_rotation import MomentumRotation
 from flowopt.transforms.weight_decay import WeightDecay
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A named method: how to build it, and whose it is."""
-
-    build: Callable[..., Method]
-    paper: str
-    """Whose method it is, in a few words."""
-    citation: str
-    """BibTeX."""
-    reading: str
-    """Which reading of the paper the defaults follow."""
-
-    @property
-    def summary(self) -> str:
-        """First line of the docstring."""
-        return (inspect.getdoc(self.build) or "").split("\n", 1)[0]
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """Parameters with their defaults."""
-        return {name: p.default for name, p in inspect.signature(self.build).parameters.items()}
-
-
-METHODS: dict[str, Entry] = {}
-
-Builder = Callable[..., Method]
-
-
-def named(paper: str, citation: str, reading: str = "") -> Callable[[Builder], Builder]:
-    """Enter a function that builds a Method under the function's name."""
-
-    def enter(build: Builder) -> Builder:
-        METHODS[build.__name__] = Entry(build, paper, citation, reading)
-        return build
-
-    return enter
 
 
 def method(name: str, **parameters: Any) -> Method:

@@ -211,8 +211,8 @@ class Transform(Part):
         """The initial memory; seeds ``(B,)`` int64 belong to the rows."""
         return {}
 
-    def perturb(self, point: Point, trial: State) -> State:
-        """The trial to measure in place of the one that the integrator proposed from the point."""
+    def perturb(self, point: Point, trial: State, h: Tensor) -> State:
+        """The trial to measure in place of the one that the integrator proposed from the point with step h ``(B,)``."""
         return trial
 
     def settle(self, system: System, state: State, evaluation: Evaluation, memory: Memory) -> tuple[State, Memory]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -52,6 +52,13 @@ def steps(h: Tensor, leaf: Tensor) -> Tensor:
     if isinstance(leaf, Blocks) and leaf.pace is not None:
         return leaf.paced(h.unsqueeze(-1))
     return h.unsqueeze(-1)
+
+
+def counter(leaf: Tensor) -> Tensor:
+    """Zeros ``(B, 1)``, one number a row; of blocks, one a row and block."""
+    if isinstance(leaf, Blocks):
+        return cast(Tensor, Blocks([part.new_zeros(part.shape[0], 1) for part in leaf.parts], leaf.pace))
+    return leaf.new_zeros(leaf.shape[0], 1)
 
 
 def joined(leaf: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from flowopt import rows
 from flowopt.errors import check_range
 from flowopt.parts import Transform
@@ -23,5 +25,5 @@ class WeightDecay(Transform):
     def __post_init__(self) -> None:
         check_range(self.name, "factor", self.factor, 0.0, 1.0, open_low=True)
 
-    def perturb(self, point: Point, trial: State) -> State:
+    def perturb(self, point: Point, trial: State, h: Tensor) -> State:
         return trial | {"q": trial["q"] + point.state["q"] * rows.column(self.factor - 1)}

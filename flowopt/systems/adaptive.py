@@ -1,0 +1,133 @@
+"""What the adaptive optimizers have in common: memories of gradients, and a position that follows their quotient."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from flowopt import rows
+from flowopt.errors import check_positive, check_range
+from flowopt.parts import System, full, times
+from flowopt.state import Evaluation, Measure, Number, Rate, State
+
+Law = Callable[[State, Tensor, Tensor], Tensor]
+"""``law(state, g, h)``: what a step of length h ``(B, 1)`` adds to a memory, with the gradient g ``(B, D)``."""
+
+
+BETA_MAX = 1 - 1e-12
+"""An average with factor 1 would never learn anything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveFlow(System):
+    """Base of the adaptive flows: memories of past gradients, and a position that moves by what they say.
+
+    A subclass writes its optimizer down once, as the increments of a step: `laws` of the memories, in their order, and
+    the `displacement` of the position. That is two things:
+
+    - One step of symplectic Euler applies the laws one after the other and then moves the position: the update as
+      published, whose memory counts steps. A scheduler, TLR or any controller that changes the step h changes how far
+      the position moves, not how long the memories last.
+    - The vector field has the laws all at once, divided by `step`, the time that a published step stands for. An
+      average with factor beta then has the time constant ``step / (1 - beta)``. Symplectic Euler with h = step follows
+      this field to first order in h, if beta = 1 - h / (time constant).
+
+    eps has the units that `z_hat` has, step is a time; weight_decay w adds w q to the gradient.
+    Raises BadValue for eps < 0, weight_decay < 0 or step <= 0.
+    """
+
+    eps: Number = 1e-8
+    weight_decay: Number = 0.0
+    step: Number = 1e-3
+
+    provides = frozenset({"kick_drift", "smooth_rate"})
+    vectors: ClassVar[tuple[str, ...]] = ("v",)
+    """Memories ``(B, D)``."""
+    counters: ClassVar[tuple[str, ...]] = ()
+    """Memories of one number a row (and block), ``(B, 1)``."""
+
+    def __post_init__(self) -> None:
+        check_range(self.name, "eps", self.eps, 0.0)
+        check_range(self.name, "weight_decay", self.weight_decay, 0.0)
+        check_positive(self.name, step=self.step)
+
+    @property
+    def laws(self) -> dict[str, Law]:
+        """Of every memory, what a step adds to it; a law sees the memories before it as they are after the step."""
+        raise NotImplementedError
+
+    def displacement(self, s: State, g: Tensor, h: Tensor) -> Tensor:
+        """How far the position moves in a step of length h ``(B, 1)``, once the memories are up to date."""
+        raise NotImplementedError
+
+    def z_hat(self, s: State) -> Tensor:
+        """What eps competes with, ``(B, D)``: far above eps a coordinate moves adaptively, far below with momentum."""
+        raise NotImplementedError
+
+    def plain_rate(self, lr: Number) -> Number:
+        """Learning rate of the plain (momentum) gradient descent that a large eps makes of the optimizer."""
+        return lr / self.eps
+
+    def start(self, q: Tensor, evaluation: Evaluation, measure: Measure | None) -> State:
+        still = {name: torch.zeros_like(q) for name in self.vectors}
+        return {"q": q} | still | {name: rows.counter(q) for name in self.counters}
+
+    def rate(self, state: State, evaluation: Evaluation, measure: Measure | None) -> Rate:
+        g, step = self.gradient(state, evaluation), full(evaluation.value, self.step).unsqueeze(-1)
+        increments = {name: law(state, g, step) for name, law in self.laws.items()}
+        moved = self.displacement(state | _begun(state, increments), g, step)
+        return {name: increment / step for name, increment in (increments | {"q": moved}).items()}
+
+    def kick(self, state: State, evaluation: Evaluation, h: Tensor) -> State:
+        g, step, new = self.gradient(state, evaluation), rows.steps(h, state["q"]), dict(state)
+        for name, law in self.laws.items():
+            new[name] = new[name] + law(new, g, step)
+        return new
+
+    def drift(self, state: State, evaluation: Evaluation, h: Tensor) -> State:
+        g = self.gradient(state, evaluation)
+        return state | {"q": state["q"] + self.displacement(state, g, rows.steps(h, state["q"]))}
+
+    def energy(self, state: State, evaluation: Evaluation) -> Tensor:
+        return evaluation.value
+
+    def gradient(self, state: State, evaluation: Evaluation) -> Tensor:
+        """g: the gradient with the weight decay."""
+        w = self.weight_decay
+        none = not isinstance(w, Tensor) and w == 0
+        return evaluation.grad if none else evaluation.grad + times(w, state["q"])
+
+
+def towards(target: Tensor | float, leaf: Tensor, beta: Number) -> Tensor:
+    """What a step adds to an exponential average: ``(1 - beta) (target - leaf)``."""
+    return (target - leaf) * rows.column(1 - beta)
+
+
+def weight_of(name: str) -> str:
+    """The leaf that counts what an average of gradients has seen: the same average, of ones."""
+    return f"{name}_weight"
+
+
+def weight(s: State, name: str) -> Tensor:
+    """The average of ones itself; never 0, so that what has not begun counts as 0."""
+    return s[weight_of(name)].clamp(min=1e-30)
+
+
+def corrected(s: State, name: str) -> Tensor:
+    """An average without the bias of its start at 0: the average of gradients over the same average of ones.
+
+    In steps that average is 1 - beta^k, in the field 1 - exp(-t / (time constant)).
+    """
+    return s[name] / weight(s, name)
+
+
+def _begun(state: State, increments: Rate) -> Rate:
+    """Averages that are about to begin, where all of them are 0: their quotients are those of the increments."""
+    weights = {name: weight_of(name) for name in state if weight_of(name) in state}
+    return {
+        leaf: torch.where(state[ones] > 0, state[leaf], increments[leaf])
+        for name, ones in weights.items()
+        for leaf in (name, ones)
+    }

@@ -1,0 +1,71 @@
+"""The flow of MADGRAD."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flowopt import rows
+from flowopt.errors import check_choice, check_range
+from flowopt.state import Evaluation, Measure, Number, State
+from flowopt.systems.adaptive import BETA_MAX, AdaptiveFlow, Law, towards
+
+
+@dataclass(frozen=True, kw_only=True)
+class MADGRAD(AdaptiveFlow):
+    """MADGRAD: gradients weighted by l_k = h sqrt(k) are summed, and divided by the cube root of the sum of squares.
+
+    v <- v + l g^2, s <- s + l g, q <- beta1 q + (1 - beta1) (q_0 - s / (cbrt(v) + eps)): dual averaging with
+    momentum, as published (the authors' code, and pytorch_optimizer, take h + eps for h). The epsilon paper's Table 5
+    has no dual averaging: with ``dual_averaging=False`` q <- q - m / (cbrt(v) + eps), m the average of l g. (It
+    does not say what its m averages; l g gives m and v the same weights.) Reported as energy: f.
+
+    Raises BadValue for numbers out of range.
+    """
+
+    eps: Number = 1e-6
+    step: Number = 1e-2
+    beta1: Number = 0.9
+    dual_averaging: bool = True
+
+    name = "madgrad"
+    source = "Defazio, Jelassi 2022, Algorithm 1"
+    counters = ("k",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self.name, "beta1", self.beta1, 0.0, BETA_MAX)
+        check_choice(self.name, "dual_averaging", self.dual_averaging, (True, False))
+
+    def start(self, q: Tensor, evaluation: Evaluation, measure: Measure | None) -> State:
+        own = {"q_0": q, "s": torch.zeros_like(q)} if self.dual_averaging else {"m": torch.zeros_like(q)}
+        return super().start(q, evaluation, measure) | own
+
+    @property
+    def laws(self) -> dict[str, Law]:
+        def one(s: State, g: Tensor, h: Tensor) -> Tensor:
+            return torch.ones_like(s["k"])
+
+        def v(s: State, g: Tensor, h: Tensor) -> Tensor:
+            return h * s["k"].sqrt() * g * g
+
+        def total(s: State, g: Tensor, h: Tensor) -> Tensor:
+            return h * s["k"].sqrt() * g
+
+        def m(s: State, g: Tensor, h: Tensor) -> Tensor:
+            return towards(total(s, g, h), s["m"], self.beta1)
+
+        return {"k": one, "v": v} | ({"s": total} if self.dual_averaging else {"m": m})
+
+    def displacement(self, s: State, g: Tensor, h: Tensor) -> Tensor:
+        root = self.z_hat(s) + rows.column(self.eps)
+        if self.dual_averaging:
+            return towards(s["q_0"] - s["s"] / root, s["q"], self.beta1)
+        return -s["m"] / root
+
+    def z_hat(self, s: State) -> Tensor:
+        return torch.exp(torch.log(s["v"]) / 3)  # a power would round by the place in the batch
+
+    def plain_rate(self, lr: Number) -> Number:
+        """Of the gradient weighted by sqrt(k)."""
+        return lr / self.eps
