@@ -86,6 +86,9 @@ def as_method(given: str | Method, overrides: dict[str, Any]) -> Method:
     raise BadValue(f"a method is a name, a Method, or a torch.optim.Optimizer class or factory, not {given!r}")
 
 
+__all__ = ["METHODS", "as_method", "method", "named"]
+
+
 @named("gradient descent", citations.CAUCHY)
 def gd(lr: Number = 1e-3) -> Method:
     """Gradient descent: gradient flow by forward Euler with a fixed step, which is torch.optim.SGD(lr).

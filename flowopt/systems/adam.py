@@ -1,6 +1,7 @@
 """The flow of Adam."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ class Adam(AdaptiveFlow):
 
     name = "adam"
     source = "Kingma, Ba 2015; as a flow: da Silva, Gazeau 2020; Barakat, Bianchi 2021"
-    vectors = ("m", "v")
+    vectors: ClassVar[tuple[str, ...]] = ("m", "v")
     counters = ("m_weight", "v_weight")
 
     def __post_init__(self) -> None:

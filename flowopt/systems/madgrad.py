@@ -43,19 +43,13 @@ class MADGRAD(AdaptiveFlow):
 
     @property
     def laws(self) -> dict[str, Law]:
-        def one(s: State, g: Tensor, h: Tensor) -> Tensor:
-            return torch.ones_like(s["k"])
-
-        def v(s: State, g: Tensor, h: Tensor) -> Tensor:
-            return h * s["k"].sqrt() * g * g
-
-        def total(s: State, g: Tensor, h: Tensor) -> Tensor:
-            return h * s["k"].sqrt() * g
-
-        def m(s: State, g: Tensor, h: Tensor) -> Tensor:
-            return towards(total(s, g, h), s["m"], self.beta1)
-
-        return {"k": one, "v": v} | ({"s": total} if self.dual_averaging else {"m": m})
+        shared: dict[str, Law] = {
+            "k": lambda s, g, h: torch.ones_like(s["k"]),
+            "v": lambda s, g, h: _weighted(s, g, h) * g,
+        }
+        if self.dual_averaging:
+            return shared | {"s": _weighted}
+        return shared | {"m": lambda s, g, h: towards(_weighted(s, g, h), s["m"], self.beta1)}
 
     def displacement(self, s: State, g: Tensor, h: Tensor) -> Tensor:
         root = self.z_hat(s) + rows.column(self.eps)
@@ -69,3 +63,8 @@ class MADGRAD(AdaptiveFlow):
     def plain_rate(self, lr: Number) -> Number:
         """Of the gradient weighted by sqrt(k)."""
         return lr / self.eps
+
+
+def _weighted(s: State, g: Tensor, h: Tensor) -> Tensor:
+    """The gradient with its weight in step k, h sqrt(k)."""
+    return h * s["k"].sqrt() * g
