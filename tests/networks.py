@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from flowopt import method
+from flowopt.systems.adaptive import AdaptiveFlow
 from flowopt.training.optimizer import FlowOptimizer
 
 SECOND_ORDER = [name for name in NAMES if method(name).needs_hvp]
@@ -19,7 +20,11 @@ NEEDS_LOSS = [name for name in GRADIENT_AT_HAND if method(name).needs_value]
 GRADIENT_ONLY = [name for name in GRADIENT_AT_HAND if name not in NEEDS_LOSS]
 REJECTING = [name for name in NAMES if method(name).controller.rejects]
 
+ADAPTIVE = [name for name in NAMES if isinstance(method(name).system, AdaptiveFlow)]
 OVERRIDES: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(ADAPTIVE, {"lr": 0.02}),
+    "adamod": {"lr": 0.02, "beta3": 0.9},
+    "tlr_adam": {"lr": 0.02, "max_factor": 1.2},
     "armijo": {"h0": 0.2},
     "bb": {"h0": 0.05},
     "bbi": {"dt": 0.3},

@@ -22,7 +22,6 @@ class AdaGrad(AdaptiveFlow):
     name = "adagrad"
     source = "Duchi, Hazan, Singer 2011"
 
-    @property
     def laws(self) -> dict[str, Law]:
         return {"v": lambda s, g, h: g * g}
 

@@ -35,7 +35,6 @@ class Adam(AdaptiveFlow):
         check_range(self.name, "beta1", self.beta1, 0.0, BETA_MAX)
         check_range(self.name, "beta2", self.beta2, 0.0, BETA_MAX)
 
-    @property
     def laws(self) -> dict[str, Law]:
         return {
             "m": lambda s, g, h: towards(g, s["m"], self.beta1),

@@ -35,9 +35,8 @@ class AdaMod(Adam):
         check_range(self.name, "beta3", self.beta3, 0.0, BETA_MAX)
         check_choice(self.name, "form", self.form, ("paper", "library"))
 
-    @property
     def laws(self) -> dict[str, Law]:
-        return super().laws | {"s": lambda s, g, h: towards(self.rates(s, h), s["s"], self.beta3)}
+        return super().laws() | {"s": lambda s, g, h: towards(self.rates(s, h), s["s"], self.beta3)}
 
     def rates(self, s: State, h: Tensor) -> Tensor:
         """n, the learning rates that Adam would take."""

@@ -53,7 +53,6 @@ class AdaptiveFlow(System):
         check_range(self.name, "weight_decay", self.weight_decay, 0.0)
         check_positive(self.name, step=self.step)
 
-    @property
     def laws(self) -> dict[str, Law]:
         """Of every memory, what a step adds to it; a law sees the memories before it as they are after the step."""
         raise NotImplementedError
@@ -76,13 +75,13 @@ class AdaptiveFlow(System):
 
     def rate(self, state: State, evaluation: Evaluation, measure: Measure | None) -> Rate:
         g, step = self.gradient(state, evaluation), full(evaluation.value, self.step).unsqueeze(-1)
-        increments = {name: law(state, g, step) for name, law in self.laws.items()}
+        increments = {name: law(state, g, step) for name, law in self.laws().items()}
         moved = self.displacement(state | _begun(state, increments), g, step)
         return {name: increment / step for name, increment in (increments | {"q": moved}).items()}
 
     def kick(self, state: State, evaluation: Evaluation, h: Tensor) -> State:
         g, step, new = self.gradient(state, evaluation), rows.steps(h, state["q"]), dict(state)
-        for name, law in self.laws.items():
+        for name, law in self.laws().items():
             new[name] = new[name] + law(new, g, step)
         return new
 

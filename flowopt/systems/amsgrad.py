@@ -23,9 +23,8 @@ class AMSGrad(Adam):
     source = "Reddi, Kale, Kumar 2018"
     vectors = ("m", "v", "v_max")
 
-    @property
     def laws(self) -> dict[str, Law]:
-        return super().laws | {"v_max": lambda s, g, h: (s["v"] - s["v_max"]).clamp(min=0.0)}
+        return super().laws() | {"v_max": lambda s, g, h: (s["v"] - s["v_max"]).clamp(min=0.0)}
 
     def z_hat(self, s: State) -> Tensor:
         largest = torch.maximum(s["v_max"], s["v"])  # in the field v may be ahead

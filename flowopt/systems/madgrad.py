@@ -41,7 +41,6 @@ class MADGRAD(AdaptiveFlow):
         own = {"q_0": q, "s": torch.zeros_like(q)} if self.dual_averaging else {"m": torch.zeros_like(q)}
         return super().start(q, evaluation, measure) | own
 
-    @property
     def laws(self) -> dict[str, Law]:
         shared: dict[str, Law] = {
             "k": lambda s, g, h: torch.ones_like(s["k"]),

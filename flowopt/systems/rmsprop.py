@@ -28,7 +28,6 @@ class RMSprop(AdaptiveFlow):
         super().__post_init__()
         check_range(self.name, "beta2", self.beta2, 0.0, BETA_MAX)
 
-    @property
     def laws(self) -> dict[str, Law]:
         return {"v": lambda s, g, h: towards(g * g, s["v"], self.beta2)}
 

@@ -15,6 +15,7 @@ from flowopt.blocks import SCALAR
 from flowopt.errors import BadValue, check_range
 from flowopt.kernel import Method
 from flowopt.papers import METHODS, as_method
+from flowopt.transforms.decoupled_decay import DecoupledDecay
 
 
 class NetworkMethod(NamedTuple):
@@ -37,6 +38,9 @@ def network_method(given: str | Method, overrides: dict[str, Any]) -> NetworkMet
     check_range("FlowOptimizer", "weight_decay", weight_decay, 0.0)
     check_range("FlowOptimizer", "lr", factor, 0.0)
     method = as_method(given, overrides)
+    for part in method.transforms:
+        if isinstance(part, DecoupledDecay):
+            weight_decay = float(part.rate)
     lr = overrides.get("lr", known.get("lr"))
     controller = method.controller
     if lr is None or lr not in (controller.parameters.get("h"), controller.parameters.get("lr")):

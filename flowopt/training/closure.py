@@ -65,7 +65,8 @@ class ClosureMeasure:
         products = [flat_as(found[p].detach() if p in found else torch.zeros_like(p), p) for p in self._parameters]
         if self._terms.maximize:
             products = [-product for product in products]
-        decayed = zip(products, parts, self._decay.unbind(), strict=True)
+        of_objective = torch.zeros_like(self._decay) if self._terms.decoupled else self._decay
+        decayed = zip(products, parts, of_objective.unbind(), strict=True)
         return cast(Tensor, Blocks(product.to(part.dtype) + part * w.to(part.dtype) for product, part, w in decayed))
 
     def hessian(self, q: Tensor, rows: Tensor | None = None) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
 
@@ -16,7 +16,8 @@ from flowopt.kernel import Carry, Method
 from flowopt.state import Measure
 from flowopt.training.compiling import Compiled
 from flowopt.training.keeping import Keeping
-from flowopt.training.step import Outcome, Terms, advance, ending, measured, nowhere, resting, wide, write
+from flowopt.training.step import Outcome, Terms, advance, ending, measured, nowhere, proposed, resting, wide, write
+from flowopt.transforms.decoupled_decay import DecoupledDecay
 
 WORTH_COMPILING = 1_000_000
 """Parameters from which on a step is compiled unless told otherwise: on fewer it would save less than it costs."""
@@ -41,7 +42,11 @@ class Engine:
     """The method of one network. It holds no state: what is kept between steps is the caller's."""
 
     def __init__(self, method: Method, compile: bool | None) -> None:
-        self.method, self.keeping = method, Keeping(method)
+        # its rates are those of the parameter groups, so the decay is no part of the method here
+        others = tuple(part for part in method.transforms if not isinstance(part, DecoupledDecay))
+        self.decoupled = others != method.transforms
+        self.method = replace(method, transforms=others)
+        self.keeping = Keeping(self.method, perturbed=self.decoupled)
         self._compile = compile
         self._runs: dict[Terms, Callable[..., Outcome]] = {}
 
@@ -105,7 +110,7 @@ class Engine:
         ended = ending(method, carry.point.state, evaluation)
         taken = rows.finite(evaluation) & (ended == 0)
         # a momentum that starts along the gradient has no pace of its own yet
-        carry = kernel.propose(method, rows.at_pace(carry, pace.unbind()), inputs.measure)
+        carry = proposed(method, inputs.terms, rows.at_pace(carry, pace.unbind()), inputs.decay, inputs.measure)
         held = ~taken | resting(method, pace)
         if not method.controller.rejects:
             held = held | nowhere(method, carry)

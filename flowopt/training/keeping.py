@@ -29,29 +29,36 @@ class Keeping:
       and ECCO two.
     - A leaf that the scheme does not move is the same in the point and in the trial, and is kept once.
 
-    `vectors` and `numbers` are the names of what is kept, in blocks and in rows ``(B,)`` or ``(B, 1)``.
+    `vectors`, `counters` and `numbers` are the names of what is kept: in blocks, as one number a block, and in rows
+    ``(B,)`` or ``(B, 1)``. `perturbed` says that the driver, too, puts trials elsewhere than the integrator does.
     """
 
-    def __init__(self, method: Method) -> None:
+    def __init__(self, method: Method, perturbed: bool = False) -> None:
         self.method = method
         carry = _sample(method)
         named: dict[str, Any] = {}
         rows.mapped(carry, named.setdefault)
         self._template = rows.mapped(carry, lambda path, leaf: path)
-        self._rebuilds = self._can_rebuild(carry)
+        self._rebuilds = not perturbed and self._can_rebuild(carry)
         shared = {id(leaf): path for path, leaf in named.items() if path.startswith("trial.")}
         self._same_as = {
             path: shared.get(id(leaf), path) if path.startswith("point.") else path for path, leaf in named.items()
         }
         wanted = {self._same_as[path]: named[path] for path in named if self._wants(path)}
-        self.vectors = [path for path, leaf in wanted.items() if isinstance(leaf, Blocks)]
+        blocks = [path for path, leaf in wanted.items() if isinstance(leaf, Blocks)]
+        self.counters = [path for path in blocks if named[path].shape[1] == 1]
+        self.vectors = [path for path in blocks if path not in self.counters]
         self.numbers = [path for path, leaf in wanted.items() if not isinstance(leaf, Blocks)]
 
     def _can_rebuild(self, carry: Carry) -> bool:
         method = self.method
         if method.needs_hvp or any(transform.perturbs for transform in method.transforms):
             return False
-        return method.integrator.displacement(method.system, carry.point, carry.trial, carry.h) is not None
+        found = method.integrator.displacement(method.system, carry.point, carry.trial, carry.h)
+        if found is None:
+            return False
+        made = carry.trial["q"] - carry.point.state["q"]  # a drift that depends on the position is not had without it
+        return bool((rows.max_norm({"q": found - made}) <= 1e-9 * rows.max_norm({"q": made})).all())
 
     @property
     def _goes_back_in_full(self) -> bool:
@@ -69,10 +76,11 @@ class Keeping:
         return True
 
     def pick(self, carry: Carry) -> tuple[dict[str, Blocks], dict[str, Tensor]]:
-        """The vectors and the numbers to keep of a carry whose trial has been proposed."""
+        """The vectors and the numbers to keep of a carry whose trial has been proposed; of counters ``(n,)``."""
         named: dict[str, Any] = {}
         rows.mapped(carry, named.setdefault)
-        return {path: named[path] for path in self.vectors}, {path: named[path] for path in self.numbers}
+        counted = {path: torch.cat(named[path].parts).squeeze(-1) for path in self.counters}
+        return {path: named[path] for path in self.vectors}, {path: named[path] for path in self.numbers} | counted
 
     def still(self, q: Blocks) -> dict[str, Blocks]:
         """The vectors to keep of parameters q that have had a gradient of zero and have not moved."""
@@ -88,6 +96,8 @@ class Keeping:
     def restore(self, q: Tensor, vectors: dict[str, Blocks], numbers: dict[str, Tensor]) -> Carry:
         """The carry again, from the parameters q ``(B, D)`` and from what was kept."""
         kept: dict[str, Any] = {**vectors, **numbers, "trial.q": q}
+        for path in self.counters:
+            kept[path] = _counter(numbers[path], cast(Blocks, q))
         found = rows.mapped(self._template, lambda path, _: kept.get(self._same_as[path]))
         carry = cast(Carry, found)
         if not self.method.looks_back:
@@ -111,6 +121,12 @@ class Keeping:
         return carry._replace(point=point._replace(state=state), moved=moved)
 
 
+def _counter(numbers: Tensor, like: Blocks) -> Blocks:
+    """Numbers ``(n,)``, one a block, as a leaf that goes with blocks like these."""
+    pairs = zip(numbers.unbind(), like.parts, strict=True)
+    return Blocks([number.to(part.dtype).reshape(1, 1) for number, part in pairs], like.pace)
+
+
 class _Remembered(dict[str, Tensor]):
     """A state whose position is worked out when it is asked for: most steps do not."""
 
@@ -126,8 +142,8 @@ class _Remembered(dict[str, Tensor]):
 
 
 def _sample(method: Method) -> Carry:
-    """A carry of the method, to see which leaves it has: one step on |q|^2 / 2 from (1)."""
-    q = cast(Tensor, Blocks([torch.ones(1, 1, dtype=SCALAR)]))
+    """A carry of the method, to see which leaves it has: one step on |q|^2 / 2 from (1, 1)."""
+    q = cast(Tensor, Blocks([torch.ones(1, 2, dtype=SCALAR)]))
     bowl = cast(Measure, _Bowl())
     carry = kernel.start(method, q, bowl(q), torch.zeros(1, dtype=torch.int64), bowl)
     return kernel.propose(method, carry, bowl)

@@ -58,7 +58,8 @@ class FlowOptimizer(Optimizer):
     ``step(closure)`` works for every method. ``step()`` after ``backward()`` does for those that need the gradient
     only, ``step(loss=loss)`` for those that need the loss as well. A group's ``lr`` multiplies the steps of its
     parameters: of a method whose step size is a parameter ``lr`` (gd, gdm, tlr, ...) it is that, of any other a factor,
-    1 by default. A group's ``weight_decay`` w adds w/2 |q|^2 to the objective.
+    1 by default. A group's ``weight_decay`` w adds w/2 |q|^2 to the objective; of a method whose decay is decoupled
+    (adamw) it shrinks the parameters by w times their step.
 
     A method that judges a step by the loss after it (elra, armijo, flow) has the step still to be judged in the
     parameters: evaluate the model, and save it for use, inside ``with optimizer.accepted():``. (To go on later, save
@@ -213,11 +214,13 @@ class FlowOptimizer(Optimizer):
             self._welcome(slots, inputs)
             vectors, numbers, old = self._kept(slots)
             outcome = self._engine.run(inputs, vectors, numbers, (old, pace))
+            self._put_counters(slots, numbers)
         else:
             outcome, vectors, numbers = self._engine.begin(inputs, pace, self._seed)
             if not bool(outcome.held):
                 self._keep(slots, vectors)
-                self._flow.update(numbers)
+                self._put_counters(slots, numbers)
+                self._flow.update({path: numbers[path] for path in self._engine.keeping.numbers})
         if self.limiting is not None:
             pace = pace * self._limit(slots, inputs.q, before)
         if inputs.measure is not None:
@@ -229,7 +232,8 @@ class FlowOptimizer(Optimizer):
     ) -> Inputs:
         grads = [flat_as(dense_gradient(slot.parameter, slot.name), slot.parameter) for slot in slots]
         weights = [slot.group["weight_decay"] for slot in slots]
-        terms = Terms(tuple(weight != 0 for weight in weights), self.param_groups[0]["maximize"])
+        decays = tuple(weight != 0 for weight in weights)
+        terms = Terms(decays, self.param_groups[0]["maximize"], self._engine.decoupled)
         decay = self._numbers("weight_decay", weights, value.device)
         if not self._engine.calls_closure:
             return Inputs(views, grads, terms, decay, value, None)
@@ -277,14 +281,16 @@ class FlowOptimizer(Optimizer):
         return cast(dict[Any, dict[str, Any]], self.state)[FLOW]
 
     def _count(self, device: torch.device) -> None:
-        """Counts at the first step, and a pace for every parameter there is by now."""
-        total = sum(len(group["params"]) for group in self.param_groups)
+        """Counts at the first step, and for every parameter there is by now a pace and the method's counters."""
         if not self._flow:
             counts = {name: torch.zeros(1, dtype=torch.int64, device=device) for name in COUNTS}
-            self._flow.update(counts, method=self.method.formula, pace=torch.ones(total, dtype=SCALAR, device=device))
-        known = self._flow["pace"]
-        if len(known) < total:
-            self._flow["pace"] = torch.cat([known, known.new_ones(total - len(known))])
+            self._flow.update(counts, method=self.method.formula)
+        total = sum(len(group["params"]) for group in self.param_groups)
+        none = torch.empty(0, dtype=SCALAR, device=device)
+        for name, first in {"pace": 1.0, **dict.fromkeys(self._engine.keeping.counters, 0.0)}.items():
+            known = self._flow.get(name, none)
+            if len(known) < total:
+                self._flow[name] = torch.cat([known, known.new_full((total - len(known),), first)])
 
     def _keep(self, slots: list[_Slot], vectors: dict[str, list[Tensor]]) -> None:
         for place, slot in enumerate(slots):
@@ -303,12 +309,25 @@ class FlowOptimizer(Optimizer):
         for slot in slots:
             _lay_out(self.state[slot.parameter], slot.parameter)
         vectors = {path: [flat(self.state[slot.parameter][path]) for slot in slots] for path in keeping.vectors}
-        return vectors, {path: flow[path] for path in keeping.numbers}, self._paces(slots)
+        numbers = {path: flow[path] for path in keeping.numbers}
+        counters = {path: self._of(slots, path) for path in keeping.counters}
+        return vectors, numbers | counters, self._of(slots, "pace")
 
-    def _paces(self, slots: list[_Slot]) -> Tensor:
-        """The paces of the pending moves, ``(n,)``."""
-        pace = cast(Tensor, self._flow["pace"])
-        return pace if len(slots) == len(pace) else pace[self._places(slots)]
+    def _of(self, slots: list[_Slot], name: str) -> Tensor:
+        """One of the flow's numbers of parameters, ``(n,)``: those of these."""
+        known = cast(Tensor, self._flow[name])
+        return known if len(slots) == len(known) else known[self._places(slots)]
+
+    def _put(self, slots: list[_Slot], name: str, numbers: Tensor) -> None:
+        known = cast(Tensor, self._flow[name])
+        if len(slots) == len(known):
+            known.copy_(numbers)
+        else:
+            known[self._places(slots)] = numbers.to(known.dtype)
+
+    def _put_counters(self, slots: list[_Slot], numbers: dict[str, Tensor]) -> None:
+        for path in self._engine.keeping.counters:
+            self._put(slots, path, numbers[path])
 
     def _places(self, slots: list[_Slot]) -> Tensor:
         return self._on_device("place", [slot.place for slot in slots], torch.int64, self._flow["pace"].device)
@@ -327,13 +346,9 @@ class FlowOptimizer(Optimizer):
 
     def _note(self, slots: list[_Slot], outcome: Outcome, pace: Tensor, told: bool) -> None:
         """Count what happened and remember the paces of the moves that are now pending."""
-        flow, known = self._flow, self._paces(slots)
+        flow, known = self._flow, self._of(slots, "pace")
         first = known[0].clone()
-        now = torch.where(outcome.held, known, pace)
-        if len(slots) == len(flow["pace"]):
-            flow["pace"].copy_(now)
-        else:
-            flow["pace"][self._places(slots)] = now
+        self._put(slots, "pace", torch.where(outcome.held, known, pace))
         flow["steps"] += 1
         flow["retraces"] += ~outcome.taken & ~outcome.held
         flow["nonfinite"] += ~torch.isfinite(outcome.value + outcome.square)

@@ -42,7 +42,7 @@ def own_state(
 
 def _check(key: Any, leaves: dict[str, Any], method: Method, keeping: Keeping) -> None:
     vectors = isinstance(key, Tensor)
-    wanted = set(keeping.vectors) if vectors else set(keeping.numbers) if "h" in leaves else set()
+    wanted = set(keeping.vectors) if vectors else {*keeping.numbers, *keeping.counters} if "h" in leaves else set()
     if not wanted <= leaves.keys() or (vectors and wanted != leaves.keys()):
         raise BadValue(
             f"the saved state is that of {method.formula!r} with other parameters: it holds {', '.join(leaves)}, not "

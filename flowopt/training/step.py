@@ -14,6 +14,7 @@ from flowopt.blocks import SCALAR, Blocks
 from flowopt.kernel import Carry, Method
 from flowopt.state import Evaluation, Measure, State
 from flowopt.training.keeping import Keeping
+from flowopt.transforms.decoupled_decay import decayed
 
 
 class Outcome(NamedTuple):
@@ -44,6 +45,8 @@ class Terms:
     decays: tuple[bool, ...]
     """Which blocks have a weight decay w_i."""
     maximize: bool
+    decoupled: bool = False
+    """The decays are no part of the objective: every step shrinks q_i by h w_i."""
 
 
 def measured(
@@ -57,7 +60,7 @@ def measured(
     if terms.maximize:
         grads, value = [-grad for grad in grads], -value
     for index, decays in enumerate(terms.decays):
-        if decays:
+        if decays and not terms.decoupled:
             part, w = q.parts[index], decay[index]
             grads[index] = torch.addcmul(grads[index], part, w.to(part.dtype))
             value = value + 0.5 * w * torch.linalg.vecdot(part, part).to(SCALAR)
@@ -93,7 +96,7 @@ def advance(
     carry = keeping.restore(cast(Tensor, trial), kept, numbers)
     carry, report = kernel.judge(method, carry, evaluation, measure, hold=True)
     ended = ending(method, carry.point.state, evaluation)
-    carry = kernel.propose(method, rows.at_pace(carry, after), measure)
+    carry = proposed(method, terms, rows.at_pace(carry, after), decay, measure)
 
     # a method that rejects has sent a bad trial back; any other has nowhere to go back to and stays where it is
     held = (ended != 0) | resting(method, paces[1])
@@ -110,6 +113,15 @@ def advance(
     for path, number in new_numbers.items():
         numbers[path].copy_(pick(number, numbers[path]))
     return result
+
+
+def proposed(method: Method, terms: Terms, carry: Carry, decay: Tensor, measure: Measure | None) -> Carry:
+    """The next trial, after its decoupled decay with the rates `decay` ``(n,)`` if it is to have that."""
+    carry = kernel.propose(method, carry, measure)
+    if not (terms.decoupled and any(terms.decays)):
+        return carry
+    rates = cast(Tensor, Blocks(decay.unbind()))
+    return carry._replace(trial=decayed(carry.point, carry.trial, carry.h, rates))
 
 
 def ending(method: Method, state: State, evaluation: Evaluation) -> Tensor:
