@@ -44,7 +44,33 @@ from flowopt.training.models import build
 from flowopt.training.optimizer import FlowOptimizer
 
 REFERENCE = "torch:Adam,foreach=True"
-METHODS = ("gd", "gdm", "elra", "ecco", "ecco_stable", "ecdsep", "ecdsep,nu=0", "bbi", "tlr", "tlr_gdm", "bb")
+ADAPTIVE = (
+    "adagrad",
+    "rmsprop",
+    "adam",
+    "adamw",
+    "amsgrad",
+    "diffgrad",
+    "adamod",
+    "adabelief",
+    "madgrad",
+    "eadam",
+    "adamomentum",
+)
+METHODS = (
+    "gd",
+    "gdm",
+    "elra",
+    "ecco",
+    "ecco_stable",
+    "ecdsep",
+    "ecdsep,nu=0",
+    "bbi",
+    "tlr",
+    "tlr_gdm",
+    "bb",
+    *ADAPTIVE,
+)
 RIVALS = [
     f"torch:{kind},{implementation}"
     for kind in ("SGD", "SGD,momentum=0.9", "Adam", "AdamW")

@@ -22,7 +22,7 @@ REJECTING = [name for name in NAMES if method(name).controller.rejects]
 
 ADAPTIVE = [name for name in NAMES if isinstance(method(name).system, AdaptiveFlow)]
 OVERRIDES: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(ADAPTIVE, {"lr": 0.02}),
+    **{name: {"lr": 0.02} for name in ADAPTIVE},
     "adamod": {"lr": 0.02, "beta3": 0.9},
     "tlr_adam": {"lr": 0.02, "max_factor": 1.2},
     "armijo": {"h0": 0.2},
