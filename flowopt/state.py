@@ -90,6 +90,13 @@ class Step(NamedTuple):
     """Gives the move of the position, ``(B, D)``, where it is known better than by subtraction."""
 
     @property
+    def position_error(self) -> Tensor | None:
+        """Maximum norm of the position's estimated error, ``(B,)``: the other leaves have units of their own."""
+        if self.error is None or self.error.keys() == {"q"}:
+            return self.error_max
+        return self.error["q"].abs().amax(-1)
+
+    @property
     def moved(self) -> Tensor:
         """How far the position moved, ``(B, D)``."""
         if self.displacement is not None:
