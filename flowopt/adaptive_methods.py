@@ -103,7 +103,7 @@ def adamod(
     return _published(system)
 
 
-@named("AdaBelief", citations.ADABELIEF, _HISTOGRAMS)
+@named("AdaBelief", citations.ADABELIEF + citations.EPSILON, _HISTOGRAMS)
 def adabelief(
     lr: Number = 1e-3, beta1: Number = 0.9, beta2: Number = 0.999, eps: Number = 1e-16, weight_decay: Number = 0.0
 ) -> Method:
@@ -123,7 +123,7 @@ def madgrad(
     return _published(MADGRAD(step=lr, beta1=beta1, eps=eps, weight_decay=weight_decay, dual_averaging=dual_averaging))
 
 
-@named("EAdam", citations.EADAM, _HISTOGRAMS)
+@named("EAdam", citations.EADAM + citations.EPSILON, _HISTOGRAMS)
 def eadam(
     lr: Number = 1e-3, beta1: Number = 0.9, beta2: Number = 0.999, eps: Number = 1e-8, weight_decay: Number = 0.0
 ) -> Method:
@@ -131,7 +131,7 @@ def eadam(
     return _published(EAdam(step=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
 
 
-@named("AdaMomentum", citations.ADAMOMENTUM, _HISTOGRAMS)
+@named("AdaMomentum", citations.ADAMOMENTUM + citations.EPSILON, _HISTOGRAMS)
 def adamomentum(
     lr: Number = 1e-3, beta1: Number = 0.9, beta2: Number = 0.999, eps: Number = 1e-16, weight_decay: Number = 0.0
 ) -> Method:

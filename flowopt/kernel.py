@@ -111,6 +111,15 @@ class Method:
         return " + ".join([start, *(transform.name for transform in self.transforms)])
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The parameters of its parts, ``{"lte.eta": 0.1}``, as plain values."""
+        return {
+            f"{part.name}.{name}": value.tolist() if isinstance(value, Tensor) else value
+            for part in self.parts
+            for name, value in part.parameters.items()
+        }
+
+    @property
     def options(self) -> set[str]:
         """Names of all parameters of its parts."""
         return {name for part in self.parts for name in part.parameters}

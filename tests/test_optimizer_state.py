@@ -370,3 +370,12 @@ def test_no_checkpoint_of_what_is_only_shown(name: str) -> None:
     train(model, optimizer, 3, 4)
     train(spared, spare, 3, 4)
     assert_same(model, spared)
+
+
+def test_other_parameters_of_the_method_are_noticed() -> None:
+    _, optimizer = trained("ecco", 3)
+    other = FlowOptimizer(network().parameters(), "ecco", eta=0.2)
+    with pytest.warns(UserWarning, match=r"goes on with these: lte.eta was 0.1, is 0.2$"):
+        other.load_state_dict(through_a_file(optimizer.state_dict()))
+    same_again = FlowOptimizer(network().parameters(), "ecco", eta=0.1)
+    same_again.load_state_dict(through_a_file(optimizer.state_dict()))  # a warning would be an error

@@ -73,14 +73,13 @@ def settings_of(model: nn.Module, data: Dataset, optimizer: Optimizer) -> dict[s
     checksum = 0
     for tensor in (data.train_inputs, data.train_targets, data.test_inputs, data.test_targets):
         checksum = zlib.crc32(tensor.cpu().contiguous().numpy().data, checksum)
-    parts = optimizer.method.parts if isinstance(optimizer, FlowOptimizer) else ()
     return {
         "data": data.name,
         "samples": f"crc32 {checksum:08x}",
         "model": type(model).__name__,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "optimizer": type(optimizer).__name__,
-        **{f"{part.name}.{name}": value for part in parts for name, value in part.parameters.items()},
+        **(optimizer.method.settings if isinstance(optimizer, FlowOptimizer) else {}),
         **optimizer.defaults,
     }
 

@@ -117,6 +117,7 @@ class FlowOptimizer(Optimizer):
         else:  # what load_state_dict found, behind its hooks
             device = self._everyone()[0].parameter.device
             own = own_state(state["state"], self.method, self._engine.keeping, device)
+            self._compare_settings(own.get(FLOW, {}).get("settings", self.method.settings))
             super().__setstate__(state | {"state": own})
             self._last, self._cached = None, {}
 
@@ -128,10 +129,18 @@ class FlowOptimizer(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a saved state, bit for bit, with the method's parameters as they were given to this optimizer.
 
-        Raises BadValue, and changes nothing, where the state is that of another method or model.
+        Warns where these are not those of the saved run. Raises BadValue, and changes nothing, where the state is that
+        of another method or model.
         """
         self._check_not_showing("load_state_dict()")
         super().load_state_dict(state_dict)
+
+    def _compare_settings(self, saved: dict[str, Any]) -> None:
+        now = self.method.settings
+        changed = [f"{name} was {saved[name]!r}, is {value!r}" for name, value in now.items() if saved[name] != value]
+        if changed:
+            message = f"flowopt: the saved run had other parameters, and goes on with these: {'; '.join(changed)}"
+            warnings.warn(message, stacklevel=_callers())
 
     def _check_not_showing(self, what: str) -> None:
         if self._showing:
@@ -284,7 +293,7 @@ class FlowOptimizer(Optimizer):
         """Counts at the first step, and for every parameter there is by now a pace and the method's counters."""
         if not self._flow:
             counts = {name: torch.zeros(1, dtype=torch.int64, device=device) for name in COUNTS}
-            self._flow.update(counts, method=self.method.formula)
+            self._flow.update(counts, method=self.method.formula, settings=self.method.settings)
         total = sum(len(group["params"]) for group in self.param_groups)
         none = torch.empty(0, dtype=SCALAR, device=device)
         for name, first in {"pace": 1.0, **dict.fromkeys(self._engine.keeping.counters, 0.0)}.items():
