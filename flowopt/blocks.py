@@ -7,6 +7,7 @@ elementwise functions and the reductions over a row act on it as they would on t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
@@ -147,16 +148,16 @@ def elementwise(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Blocks:
     leaves = [arg for arg in args if isinstance(arg, Blocks)]
     floats = next((leaf.parts for leaf in leaves if leaf.parts[0].is_floating_point()), None)
     pace = next((leaf.pace for leaf in leaves if leaf.pace is not None), None)
+    shares = [arg.parts if isinstance(arg, Blocks) else _shares(arg, floats) for arg in args]
+    return Blocks([func(*share, **kwargs) for share in zip(*shares, strict=False)], pace)
 
-    def share(arg: Any, index: int) -> Any:
-        if isinstance(arg, Blocks):
-            return arg.parts[index]
-        if isinstance(arg, Tensor) and arg.is_floating_point() and floats is not None:
-            return arg.to(floats[index].dtype)
-        return arg
 
-    parts = [func(*(share(arg, index) for arg in args), **kwargs) for index in range(len(leaves[0].parts))]
-    return Blocks(parts, pace)
+def _shares(arg: Any, floats: tuple[Tensor, ...] | None) -> Iterable[Any]:
+    """What each block gets of an argument that is no Blocks: a number per row comes in the block's precision."""
+    if floats is None or not isinstance(arg, Tensor) or not arg.is_floating_point():
+        return itertools.repeat(arg)
+    converted = {dtype: arg.to(dtype) for dtype in {part.dtype for part in floats}}
+    return [converted[part.dtype] for part in floats]
 
 
 def _over(reduce: Callable[..., Tensor], partial: list[Tensor]) -> Tensor:
