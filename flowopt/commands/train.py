@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import math
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
-import torch
 import typer
-from torch import nn
 
+from flowopt.commands.networks import (
+    DEFAULT_MODELS,
+    check_names,
+    device_named,
+    folder_name,
+    free_number,
+    network,
+    numbered,
+    plain,
+)
 from flowopt.commands.options import INTERRUPTED, TERMINATED, Json
 from flowopt.commands.train_settings import TrainSettings, check_optimizer, make_optimizer, sort_out
-from flowopt.errors import BadValue, UnknownName, check_count
+from flowopt.errors import check_count
 from flowopt.files import check_writable, write_json
-from flowopt.training import checkpoint, datasets, models
+from flowopt.training import checkpoint, datasets
 from flowopt.training.checkpoint import CHECKPOINT
-from flowopt.training.datasets import Dataset
 from flowopt.training.history import METRICS_CSV, METRICS_JSON, STEPS_CSV, History
 from flowopt.training.loop import fit
 from flowopt.training.run import MODEL
-
-DEFAULT_MODELS = {"classification": "mlp:64-32", "regression": "lstm:32", "language": "lstm:128"}
-"""Of each task."""
-OUT = Path("flowopt-out")
-"""Where runs go that are not told where to go."""
 
 
 def train(
@@ -82,10 +82,12 @@ def train(
     given = sort_out(set_, chosen)
     for option, value, least in (("--epochs", epochs, 1), ("--batch-size", batch_size, 1), ("--seed", seed, 0)):
         check_count("flowopt train", option, value, least)
-    _check(dataset, model, given, limiting)
-    place = _device(device)
+    check_names(dataset, model, given.model, given.data)
+    for name, parameters in given.methods.items():
+        check_optimizer(name, parameters, limiting)
+    place = device_named(device)
     root = _default_folder(dataset, model, chosen, resume) if out is None else out
-    folders = {name: root / _plain(name) if len(chosen) > 1 else root for name in chosen}
+    folders = {name: root / plain(name) if len(chosen) > 1 else root for name in chosen}
     for folder in folders.values():
         checkpoint.claim(folder, resume)
     if json is not None:
@@ -97,11 +99,11 @@ def train(
         steps = math.ceil(len(data.train_inputs) / batch_size)
         for name, folder in folders.items():
             print(f"{name}: {spec} on {data.name}, {place}, in {folder}", flush=True)
-            network = _network(spec, data, seed, given.model).to(place)
+            trained = network(spec, data, seed, given.model).to(place)
             runs[name] = fit(
-                network,
+                trained,
                 data,
-                make_optimizer(name, given.methods[name], network, seed, steps, limiting),
+                make_optimizer(name, given.methods[name], trained, seed, steps, limiting),
                 epochs=epochs,
                 batch_size=batch_size,
                 seed=seed,
@@ -118,11 +120,6 @@ def train(
         if runs[name].status == "interrupted":
             print(f"flowopt: interrupted; --resume --out {root} goes on from there", file=sys.stderr)
             raise typer.Exit(exit_code())
-
-
-def _network(spec: str, data: Dataset, seed: int, options: dict[str, Any]) -> nn.Module:
-    shape: dict[str, Any] = {"input_shape": data.input_shape, "outputs": data.outputs, "task": data.task}
-    return models.build(spec, **shape, seed=seed, **options)
 
 
 def _described(given: TrainSettings, **settings: Any) -> dict[str, Any]:
@@ -201,45 +198,8 @@ def _termination() -> Iterator[Callable[[], int]]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _check(dataset: str, spec: str | None, given: TrainSettings, limiting: str | None) -> None:
-    """Raise for a dataset, a model, an optimizer or an option of theirs that does not exist: before any work."""
-    known = [(f"option of {dataset}", given.data, datasets.accepts(dataset).keys() - {"dtype"})]
-    if spec is not None:
-        name = spec.partition(":")[0]
-        if name not in models.MODELS:
-            raise UnknownName("model", name, models.MODELS)
-        known.append((f"option of {name}", given.model, set(models.MODELS[name].options)))
-    for kind, options, names in known:
-        for option in options.keys() - names:
-            raise UnknownName(kind, option, names)
-    for name, parameters in given.methods.items():
-        check_optimizer(name, parameters, limiting)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        raise BadValue(f"--device {name}: {str(error).splitlines()[0]}") from error
-    if device.type not in ("cpu", "cuda"):
-        raise BadValue(f"--device {name}: training runs on cpu and cuda, and needs double precision for its numbers")
-    return device
-
-
 def _default_folder(dataset: str, model: str | None, methods: list[str], resume: bool) -> Path:
     """A folder of its own for a run of that kind, or that of the last such run."""
-    parts = [re.sub("^text:.*/", "text:", dataset), *([] if model is None else [model]), *methods]
-    name = _plain("-".join(parts))
-
-    def numbered(number: int) -> Path:
-        return OUT / (name if number == 1 else f"{name}-{number}")
-
-    free = next(number for number in count(1) if not any(numbered(number).glob("*")))
-    return numbered(max(1, free - 1) if resume else free)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^\w.]+", "-", name)
+    name = folder_name(dataset, model, *methods)
+    free = free_number(name)
+    return numbered(name, max(1, free - 1) if resume else free)

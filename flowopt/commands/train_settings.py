@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from flowopt.baselines.torch_optimizers import OptimizerRecipe, as_optimizer
+from flowopt.commands.networks import with_epoch_length
 from flowopt.errors import BadValue, UnknownName
 from flowopt.papers import METHODS
 from flowopt.settings import parse_setting
@@ -80,8 +81,7 @@ def make_optimizer(
             return _recipe(method, parameters).make(list(model.parameters()))  # type: ignore[no-any-return]
         except (TypeError, ValueError) as error:
             raise BadValue(f"{method}: {error}") from error
-    lengths = {"epoch_length"} if "K" in parameters else {"epoch_length", "batches_per_epoch"}
-    filled = dict.fromkeys(lengths & METHODS[method].defaults.keys(), steps_an_epoch) | parameters
+    filled = with_epoch_length(method, parameters, steps_an_epoch)
     layers = None if limiting is None else ActivationLimiting(model, limiting)
     return FlowOptimizer(model.named_parameters(), method, seed=seed, limiting=layers, **filled)
 
