@@ -1,4 +1,4 @@
-"""The command line: list, explore, compare, train, cite."""
+"""The command line: list, explore, compare, train, epsilon, heatmap, cite."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import typer
 
 import flowopt
+from flowopt.commands.epsilon import epsilon
+from flowopt.commands.heatmap import heatmap
 from flowopt.commands.options import INTERRUPTED, USAGE, Json
 from flowopt.commands.train import train
 from flowopt.errors import BadValue, FlowoptError, UnknownName
@@ -33,6 +35,8 @@ app = typer.Typer(
 )
 
 app.command()(train)
+app.command()(epsilon)
+app.command()(heatmap)
 
 RECORDS = 2_000_000
 """Records, of one row at one step each, that an exploration keeps of a run unless told otherwise."""

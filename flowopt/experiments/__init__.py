@@ -5,7 +5,7 @@ One file a paper; `EXPERIMENTS` has them by name. ``python -m flowopt.experiment
 
 from __future__ import annotations
 
-from flowopt.experiments import ecco, ecdsep, elra, networks, schemes, tlr
+from flowopt.experiments import ecco, ecdsep, elra, epsilon, networks, schemes, tlr
 from flowopt.experiments.facts import Experiment, Fact
 
 __all__ = ["EXPERIMENTS", "Experiment", "Fact"]
@@ -17,4 +17,5 @@ EXPERIMENTS: dict[str, tuple[Experiment, ...]] = {
     "tlr": tlr.EXPERIMENTS,
     "schemes": schemes.EXPERIMENTS,
     "networks": networks.EXPERIMENTS,
+    "epsilon": epsilon.EXPERIMENTS,
 }

@@ -28,8 +28,8 @@ class Range:
 
 def words(value: float) -> str:
     """A number in few digits, whole ones in all of theirs; infinite is never."""
-    if math.isinf(value):
-        return "never"
+    if not math.isfinite(value):
+        return "nan" if math.isnan(value) else "never"
     return f"{value:.0f}" if value == round(value) and abs(value) < 1e6 else f"{value:.5g}"
 
 
