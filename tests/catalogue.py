@@ -17,12 +17,18 @@ from flowopt.problems import Problem, problem
 from flowopt.registry import discover
 from flowopt.rows import evaluation
 from flowopt.state import Evaluation
+from flowopt.systems.adagrad import AdaGrad
+from flowopt.systems.adamod import AdaMod
+from flowopt.systems.adaptive import AdaptiveFlow
+from flowopt.systems.eadam import EAdam
+from flowopt.systems.madgrad import MADGRAD
 
 KINDS: tuple[type[Part], ...] = (System, Integrator, Controller, Transform)
 PARTS: list[type[Part]] = [part for kind in KINDS for part in discover(kind).values()]
 SYSTEMS: list[type[System]] = list(discover(System).values())
 INTEGRATORS: list[type[Integrator]] = list(discover(Integrator).values())
 CONTROLLERS: list[type[Controller]] = list(discover(Controller).values())
+ADAPTIVE: dict[str, type[AdaptiveFlow]] = {part.name: part for part in SYSTEMS if issubclass(part, AdaptiveFlow)}
 
 NAMES = sorted(METHODS)
 
@@ -51,6 +57,31 @@ def fits(*parts: Any) -> bool:
     except IncompatibleParts:
         return False
     return True
+
+
+def in_steps(system: AdaptiveFlow, h: float) -> tuple[AdaptiveFlow, dict[str, float]]:
+    """The published optimizer whose steps follow the field of a system by a time h each, and its units.
+
+    Averages keep their time constants. What a published step adds to a memory knows no time, so where that is not an
+    average of something without a time, the memory grows with the number n of these steps that make one of the
+    system's own: the units are what a memory of the field is to be multiplied by to be one of the optimizer.
+    """
+    n = system.step / h
+    changes = {
+        name: 1 - (1 - getattr(system, name)) / n for name in ("beta1", "beta2", "beta3") if hasattr(system, name)
+    }
+    units: dict[str, float] = {}
+    rate = h
+    if isinstance(system, AdaGrad):  # a sum of squares
+        rate, units = system.step / n**0.5, {"v": n}
+        changes["eps"] = system.eps * n**0.5
+    elif isinstance(system, MADGRAD):  # it counts steps, and weighs by them
+        rate, units = system.step / n**1.5, {"k": n, "m": 1 / n}
+    elif isinstance(system, EAdam):  # eps is added in every step
+        changes["eps"] = system.eps / n
+    elif isinstance(system, AdaMod):  # an average of steps
+        units = {"s": 1 / n}
+    return dataclasses.replace(system, step=rate, **changes), units
 
 
 class Measured:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from catalogue import INTEGRATORS, SYSTEMS, Measured, build, fits, walk
+from catalogue import INTEGRATORS, SYSTEMS, Measured, build, fits, in_steps, walk
 from scipy.integrate import RK45, solve_ivp
 from torch import Tensor
 
@@ -26,10 +26,12 @@ from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
 from flowopt.parts import Integrator, System
 from flowopt.rows import max_norm
 from flowopt.state import Point, Rate, State
+from flowopt.systems.adaptive import AdaptiveFlow
 from flowopt.systems.born_infeld import BornInfeld
 from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.systems.hamiltonian import SeparableHamiltonian
 from flowopt.systems.heavy_ball import HeavyBall
+from flowopt.systems.madgrad import MADGRAD
 from flowopt.systems.newton_flow import NewtonFlow
 from flowopt.systems.scaled_gradient_flow import ScaledGradientFlow
 from flowopt.transforms.energy_projection import EnergyProjection
@@ -69,11 +71,29 @@ START = {
     "p": torch.tensor([[0.4, -0.7], [0.1, 0.6], [-0.3, 0.2], [0.5, 0.5], [-0.6, -0.4]], dtype=torch.float64),
     "clock": torch.ones(5, 1, dtype=torch.float64),  # later than the singular friction of Nesterov's flow at t = 0
 }
+# memories of the adaptive flows: they have begun, and v_max and AdaMod's s are away from the kinks
+START |= {
+    "m": 0.8 * START["p"] + 0.5,
+    "v": START["q"] + 0.5,
+    "v_max": 2 * START["q"] + 2,
+    "s": 0.1 * START["p"] + 0.2,
+    "m_weight": torch.full((5, 1), 0.6, dtype=torch.float64),
+    "v_weight": torch.full((5, 1), 0.7, dtype=torch.float64),
+    "k": torch.full((5, 1), 3.0, dtype=torch.float64),
+}
 """Five rows, so that an order is not judged where two error terms happen to cancel."""
+
+
+def example(system: type[System]) -> System:
+    """With its defaults; an adaptive flow with time constants that its position can feel."""
+    given = {"step": 1.0, "beta1": 0.5, "beta2": 0.8, "beta3": 0.7}
+    known = {name: value for name, value in given.items() if hasattr(system, name)}
+    return build(system, **(known if issubclass(system, AdaptiveFlow) else {})).continuous()
+
 
 # normalise="max" is left out: its field has a kink where another coordinate becomes the largest
 EXAMPLES: list[System] = [
-    *(build(system).continuous() for system in SYSTEMS),
+    *map(example, SYSTEMS),
     ScaledGradientFlow("identity"),
     ScaledGradientFlow("curvature"),
     ScaledGradientFlow("limit", normalise="mean"),
@@ -81,12 +101,15 @@ EXAMPLES: list[System] = [
     HeavyBall(mass=0.7, friction=0.4),
     BornInfeld(v0=-0.5, delta_energy=0.8),
     NewtonFlow(damping=0.5),
+    MADGRAD(step=1.0, beta1=0.5, dual_averaging=False),
 ]
+# an adaptive flow is so smooth that the error of Dormand-Prince is lost in rounding before its order shows
 PAIRS = [
     pytest.param(system, build(integrator), id=f"{integrator.name}-{system}")
     for system in EXAMPLES
     for integrator in INTEGRATORS
     if fits(system, build(integrator), Fixed(0.1))
+    and not (isinstance(system, AdaptiveFlow) and integrator is DormandPrince)
 ]
 
 
@@ -107,6 +130,14 @@ def step(system: System, integrator: Integrator, state: State, h: float | Tensor
     trial = integrator.move(system, Point(state, before, field), h, measure).trial
     after = measure(trial["q"])
     return system.observe(integrator.complete(system, trial, after, h), after, h, measure)
+
+
+def as_published(system: AdaptiveFlow, state: State, h: float) -> State:
+    """One step of symplectic Euler as the system means it: by the optimizer with such a step, in its units."""
+    published, units = in_steps(system, h)
+    scaled = {name: leaf * units.get(name, 1.0) for name, leaf in state.items()}
+    after = step(published, SymplecticEuler(), scaled, published.step)
+    return {name: leaf / units.get(name, 1.0) for name, leaf in after.items()}
 
 
 def rate(system: System, state: State) -> Rate:
@@ -152,12 +183,13 @@ def reference(system: System) -> tuple[State, float, np.ndarray]:
 def test_order_of_convergence(system: System, integrator: Integrator) -> None:
     state, t, end = reference(system)
     errors: list[float] = []
+    published = isinstance(system, AdaptiveFlow) and isinstance(integrator, SymplecticEuler)
     count = {1: 32 if integrator.needs_hvp else 128, 2: 16}.get(integrator.order, 2)
     # the smallest steps that still err by much more than rounding are the asymptotic range
     while len(errors) < 2 or (errors[-1] / 2**integrator.order > 5e-15 and count <= 64):
         now = state
         for _ in range(count):
-            now = step(system, integrator, now, t / count)
+            now = as_published(system, now, t / count) if published else step(system, integrator, now, t / count)
         errors.append(float(np.linalg.norm(flat(system, now) - end)))
         count *= 2
     assert slopes(errors)[-1] == pytest.approx(integrator.order, abs=0.15), errors

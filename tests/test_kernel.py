@@ -18,12 +18,14 @@ from flowopt.controllers.pi import PI
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.implicit import BackwardEuler
 from flowopt.integrators.lookahead import Lookahead
-from flowopt.integrators.runge_kutta import RK4, DormandPrince
+from flowopt.integrators.runge_kutta import RK4, DormandPrince, Heun
 from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
 from flowopt.papers import METHODS
 from flowopt.parts import Controller
 from flowopt.problems import noisy, scaled
 from flowopt.state import Memory, Point, Step, Verdict
+from flowopt.systems.adam import Adam
+from flowopt.systems.adamod import AdaMod
 from flowopt.systems.born_infeld import BornInfeld
 from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.systems.hamiltonian import SeparableHamiltonian
@@ -31,6 +33,7 @@ from flowopt.systems.heavy_ball import HeavyBall
 from flowopt.systems.nesterov_flow import NesterovFlow
 from flowopt.systems.newton_flow import NewtonFlow
 from flowopt.systems.scaled_gradient_flow import ScaledGradientFlow
+from flowopt.transforms.decoupled_decay import DecoupledDecay
 from flowopt.transforms.energy_projection import EnergyProjection
 from flowopt.transforms.iterate_averaging import IterateAveraging
 from flowopt.transforms.momentum_rotation import MomentumRotation
@@ -47,6 +50,8 @@ from flowopt.transforms.weight_decay import WeightDecay
         ((BornInfeld(), StoermerVerlet(), Fixed(0.1)), "stoermer_verlet needs", "separable_hamiltonian"),
         ((NewtonFlow(), BackwardEuler(), Fixed(0.1)), "backward_euler needs", "gradient_flow"),
         ((GradientFlow(), Lookahead(), Fixed(0.1)), "lookahead needs", "nesterov_flow"),
+        ((Adam(), BackwardEuler(), Fixed(0.1)), "backward_euler needs", "heavy_ball"),
+        ((Adam(), StoermerVerlet(), Fixed(0.1)), "stoermer_verlet needs", "separable_hamiltonian"),
         ((GradientFlow(), RK4(), LTE(0.1)), "lte needs", "heun"),
         ((HeavyBall(), SymplecticEuler(), PI()), "pi needs", "dormand_prince"),
         ((HeavyBall(), ForwardEuler(), OrthogonalGradient()), "orthogonal_gradient needs", "gradient_flow"),
@@ -181,7 +186,7 @@ def cliff(q: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("named", NAMES)
 def test_a_row_that_becomes_nan_leaves_the_others_alone(named: str) -> None:
-    starts = [[3.0, 1.0], [0.50001, 0.1], [4.0, -2.0]]
+    starts = [[3.0, 1.0], [0.500001, 0.1], [4.0, -2.0]]
     together = minimize(cliff, starts, named, max_steps=12, gtol=0.0)
     for i in (0, 2):
         assert_rows_equal(together.row(i), minimize(cliff, starts[i], named, max_steps=12, gtol=0.0, seed=i).row(0))
@@ -246,6 +251,8 @@ class Scripted(Controller):
         (GradientFlow(), DormandPrince(), ()),
         (HeavyBall(), RK4(), (MomentumRotation(0.1),)),
         (NesterovFlow(), RK4(), ()),
+        (AdaMod(step=1e-3), SymplecticEuler(), (DecoupledDecay(0.1),)),
+        (Adam(step=1e-3), Heun(), ()),
         (SeparableHamiltonian(F0=-1.0, delta_energy=1.0), RK4(), (MomentumRotation(0.1), EnergyProjection())),
     ],
 )

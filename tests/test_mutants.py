@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import test_adaptive as adaptive
 import test_controllers as controllers
 import test_integrators as integrators
 import test_kernel as kernel_tests
@@ -34,13 +35,29 @@ from flowopt.integrators.implicit import BackwardEuler
 from flowopt.integrators.lookahead import Lookahead
 from flowopt.integrators.runge_kutta import RK4, DormandPrince, Heun
 from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
+from flowopt.state import Step
+from flowopt.systems import adam as adam_module
+from flowopt.systems import adaptive as adaptive_module
+from flowopt.systems import madgrad as madgrad_module
+from flowopt.systems.adabelief import AdaBelief
+from flowopt.systems.adagrad import AdaGrad
+from flowopt.systems.adam import Adam
+from flowopt.systems.adamod import AdaMod
+from flowopt.systems.adamomentum import AdaMomentum
+from flowopt.systems.adaptive import AdaptiveFlow
+from flowopt.systems.amsgrad import AMSGrad
 from flowopt.systems.born_infeld import BornInfeld
+from flowopt.systems.diffgrad import DiffGrad
+from flowopt.systems.eadam import EAdam
 from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.systems.hamiltonian import SeparableHamiltonian
 from flowopt.systems.heavy_ball import HeavyBall
+from flowopt.systems.madgrad import MADGRAD
 from flowopt.systems.momentum import Momentum
 from flowopt.systems.nesterov_flow import NesterovFlow
+from flowopt.systems.rmsprop import RMSprop
 from flowopt.systems.scaled_gradient_flow import ScaledGradientFlow
+from flowopt.transforms import decoupled_decay
 from flowopt.transforms.energy_projection import EnergyProjection
 from flowopt.transforms.iterate_averaging import IterateAveraging
 from flowopt.transforms.momentum_rotation import MomentumRotation
@@ -51,10 +68,12 @@ Test = Callable[[], None]
 def mutated(owner: Any, name: str, right: str, wrong: str) -> Any:
     """The function once more, with one piece of its source replaced."""
     original = inspect.getattr_static(owner, name)
-    source = textwrap.dedent(inspect.getsource(original))
+    function = original.fget if isinstance(original, property) else original
+    source = textwrap.dedent(inspect.getsource(function))
     assert source.count(right) == 1, f"the formula to spoil is not there, or not once:\n{source}"
+    source = source.replace(right, wrong).replace("super()", f"super({owner.__name__}, self)")
     names: dict[str, Any] = {}
-    exec(source.replace(right, wrong), sys.modules[original.__module__].__dict__, names)
+    exec(source, sys.modules[function.__module__].__dict__, names)
     return names[name]
 
 
@@ -62,11 +81,31 @@ def ecdsep(**options: Any) -> Test:
     return partial(oracles.test_ecdsep, "zakharov", {"dE": 1.0, "eta": 1.5, "F0": -0.2, "dt": 0.1} | options, False)
 
 
+def library(chosen: str) -> Test:
+    return partial(adaptive.test_a_run_is_the_librarys, chosen, adaptive.SETTINGS[-1], "zakharov")
+
+
+def table_5(chosen: str, **options: float) -> Test:
+    options = {"lr": 0.05, "beta1": 0.7, "beta2": 0.95, "eps": 1e-2} | options
+    return partial(adaptive.test_table_5, chosen, options, "zakharov")
+
+
+def field(name: str) -> Test:
+    return partial(adaptive.test_the_field_is_the_one_of_the_equations, name)
+
+
 order = integrators.test_order_of_convergence
 FORMULAS: list[tuple[Any, str, str, str, Test]] = [
     # controllers
-    (LTE, "judge", "self.eta / step.error_max", "0.5 * self.eta / step.error_max", controllers.test_lte_by_hand),
+    (LTE, "judge", "self.eta / error", "0.5 * self.eta / error", controllers.test_lte_by_hand),
     (LTE, "start", "2 * self.eta", "self.eta", controllers.test_first_steps),
+    (
+        Step,
+        "position_error",
+        'self.error["q"].abs().amax(-1)',
+        "self.error_max",
+        adaptive.test_adams_flow_under_truncation_error_control,
+    ),
     (
         StabilityLimitedLTE,
         "judge",
@@ -230,7 +269,77 @@ FORMULAS: list[tuple[Any, str, str, str, Test]] = [
         "-change / step",
         partial(oracles.test_ecco, "zakharov", "divide", None),
     ),
+    # adaptive flows
+    (AdaptiveFlow, "rate", "increment / step", "increment", field("adam")),
+    (AdaptiveFlow, "kick", "law(new, g, step)", "law(state, g, step)", library("adabelief")),
+    (AdaptiveFlow, "gradient", "+ times(", "- times(", library("rmsprop")),
+    (
+        AdaptiveFlow,
+        "energy",
+        "0.5 * self.weight_decay",
+        "self.weight_decay",
+        partial(adaptive.test_the_lyapunov_function_falls_along_the_flow, "adagrad"),
+    ),
+    (
+        adaptive_module,
+        "_begun",
+        "state[ones] > 0",
+        "state[ones] >= 0",
+        adaptive.test_adams_field_begins_with_the_slope_over_its_size,
+    ),
+    (AdaGrad, "laws", "g * g", "1.1 * g * g", library("adagrad")),
+    (AdaGrad, "displacement", "self.eps", "2 * self.eps", library("adagrad")),
+    (RMSprop, "laws", "self.beta2", "0.99 * self.beta2", library("rmsprop")),
+    (RMSprop, "displacement", "self.z_hat(s) + ", "self.z_hat(s) - ", library("rmsprop")),
+    (adam_module, "towards", "return (target - leaf)", "return (target - 0.999 * leaf)", library("adam")),
+    (Adam, "laws", '"m_weight"], self.beta1', '"m_weight"], self.beta2', library("adam")),
+    (Adam, "laws", '"v_weight"], self.beta2', '"v_weight"], self.beta1', library("adam")),
+    (Adam, "squared", "g * g", "g * s['m']", library("adam")),
+    (Adam, "denominator", "self.z_hat(s) + ", "self.z_hat(s) - ", library("adam")),
+    (
+        Adam,
+        "energy",
+        "0.5 * kinetic",
+        "-0.5 * kinetic",
+        partial(adaptive.test_the_lyapunov_function_falls_along_the_flow, "adam"),
+    ),
+    (AMSGrad, "laws", "clamp(min=0.0)", "clamp(min=-1e-3)", library("amsgrad")),
+    (AMSGrad, "z_hat", ' / weight(s, "v")', "", library("amsgrad")),
+    (DiffGrad, "displacement", "torch.exp(-change)", "torch.exp(change)", table_5("diffgrad")),
+    (
+        DiffGrad,
+        "denominator",
+        ' / weight(s, "v").sqrt()',
+        "",
+        adaptive.test_diffgrad_adds_eps_after_the_correction_or_before_it,
+    ),
+    (DiffGrad, "rate", "self._still(state, evaluation)", "state", field("diffgrad")),
+    (AdaMod, "displacement", "torch.minimum", "torch.maximum", table_5("adamod", beta3=0.9)),
+    (AdaMod, "laws", "self.beta3", "self.beta2", library("adamod")),
+    (AdaMod, "rates", "h * bias", "h * weight(s, 'm') * bias", library("adamod")),
+    (AdaBelief, "squared", 'g - s["m"]', "g", library("adabelief")),
+    (AdaBelief, "denominator", " + rows.column(self.eps)", "", table_5("adabelief")),
+    (EAdam, "root", "self.eps / (1 - self.beta2)", "self.eps", table_5("eadam")),
+    (
+        EAdam,
+        "z_hat",
+        " * rows.column(1 - self.beta2)",
+        "",
+        partial(adaptive.test_z_hat_is_that_of_table_5, EAdam, "zakharov"),
+    ),
+    (AdaMomentum, "squared", 's["m"] * s["m"]', "g * g", table_5("adamomentum")),
+    (MADGRAD, "displacement", 's["q_0"]', 's["q"]', library("madgrad")),
+    (MADGRAD, "z_hat", "/ 3", "/ 2", library("madgrad")),
+    (madgrad_module, "_weighted", 's["k"].sqrt()', 's["k"]', library("madgrad")),
+    (
+        RMSprop,
+        "plain_rate",
+        "lr / self.eps",
+        "lr / self.eps**0.5",
+        partial(adaptive.test_a_large_eps_leaves_momentum_sgd, RMSprop),
+    ),
     # transforms, random numbers
+    (decoupled_decay, "decayed", " * rows.steps(h, q)", "", library("adamw")),
     (EnergyProjection, "settle", "target / square", "square / target", ecdsep()),
     (
         EnergyProjection,

@@ -24,6 +24,8 @@ Setting = tuple[Any, dict[str, Any]]
 
 EPOCH = {"retrace": "epoch", "epoch_length": 5, "alpha0": 0.1}
 FALLING = {"F0": 5.0, "delta_energy": 1.0}
+AVERAGES: dict[str, Setting] = {"lr": (2e-3, {}), "beta1": (0.8, {}), "beta2": (0.99, {}), "eps": (1e-4, {})}
+ADAM: dict[str, Setting] = AVERAGES | {"weight_decay": (0.1, {})}
 ALTERNATIVES: dict[str, dict[str, Setting]] = {
     "gd": {"lr": (2e-3, {})},
     "gdm": {"lr": (2e-3, {}), "beta": (0.5, {})},
@@ -124,6 +126,34 @@ ALTERNATIVES: dict[str, dict[str, Setting]] = {
     "flow": {"rtol": (1e-3, {}), "atol": (1e-2, {})},
     "implicit": {"dt": (0.2, {})},
     "newton": {"dt": (0.5, {}), "damping": (1.0, {})},
+    "adagrad": {"lr": (2e-3, {}), "eps": (1e-4, {}), "weight_decay": (0.1, {})},
+    "rmsprop": {"lr": (2e-3, {}), "beta2": (0.9, {}), "eps": (1e-4, {}), "weight_decay": (0.1, {})},
+    "adam": ADAM,
+    "adamw": ADAM,
+    "amsgrad": ADAM,
+    "diffgrad": ADAM | {"form": ("library", {"eps": 1e-4})},
+    "adamod": ADAM | {"beta3": (0.99, {}), "form": ("library", {})},
+    "adabelief": ADAM,
+    "madgrad": {
+        "lr": (2e-3, {}),
+        "beta1": (0.8, {}),
+        "eps": (1e-4, {}),
+        "weight_decay": (0.1, {}),
+        "dual_averaging": (False, {}),
+    },
+    "eadam": ADAM,
+    "adamomentum": ADAM,
+    "tlr_adam": AVERAGES
+    | {
+        "gamma": (0.1, {}),
+        "K": (3, {}),
+        "p": (0.5, {"batches_per_epoch": 20}),
+        "batches_per_epoch": (30, {}),
+        "schedule": ("lagged", {}),
+        "guard": (False, {}),
+        "max_factor": (1.001, {}),
+    },
+    "hypergradient_adam": AVERAGES | {"beta": (1e-2, {}), "form": ("multiplicative", {})},
 }
 CASES = [
     pytest.param(name, parameter, *setting, id=f"{name}-{parameter}")

@@ -25,6 +25,8 @@ from flowopt.systems.heavy_ball import HeavyBall
 Vector = np.ndarray[Any, Any]
 Function = Callable[[Vector], tuple[float, Vector]]
 Reference = Generator[dict[str, Any], dict[str, Any], None]
+Direction = Callable[[Vector], Vector]
+"""Where an optimizer with a memory of its own goes from a point: it is asked once a step."""
 
 STARTS = {"rosenbrock": [-1.2, 1.0], "zakharov": [1.0, -0.5, 0.7]}
 on_both = pytest.mark.parametrize("name", STARTS)
@@ -149,21 +151,37 @@ def test_newton(damping: float) -> None:
     assert run.x[:, 0] == pytest.approx(np.array(path)[: len(run.x)])
 
 
-def hypergradient(f: Function, x: Vector, alpha: float, beta: float, form: str) -> Reference:
+def steepest(f: Function) -> Direction:
+    return lambda x: f(x)[1]
+
+
+def with_momentum(f: Function, beta: float) -> Direction:
+    p: Any = 0.0
+
+    def direction(x: Vector) -> Vector:
+        nonlocal p
+        p = beta * p + f(x)[1]
+        return p
+
+    return direction
+
+
+def hypergradient(f: Function, x: Vector, alpha: float, beta: float, form: str, direction: Direction) -> Reference:
     while True:
-        g = f(x)[1]
-        told = yield {"x": x - alpha * g, "h": alpha}
+        u = direction(x)
+        told = yield {"x": x - alpha * u, "h": alpha}
         x, alpha = told["x"], told["h"]
         g_new = f(x)[1]
-        along = np.dot(g_new, g)
-        cosine = along / np.linalg.norm(g) / np.linalg.norm(g_new)
+        along = np.dot(g_new, u)
+        cosine = along / np.linalg.norm(u) / np.linalg.norm(g_new)
         alpha = alpha + beta * along if form == "additive" else alpha * (1 + beta * cosine)
 
 
 @on_both
 @pytest.mark.parametrize(("form", "beta"), [("additive", 1e-9), ("multiplicative", 2e-2)])
 def test_hypergradient(name: str, form: Any, beta: float) -> None:
-    reference = hypergradient(function(name), np.array(STARTS[name]), 2e-4, beta, form)
+    f = function(name)
+    reference = hypergradient(f, np.array(STARTS[name]), 2e-4, beta, form, steepest(f))
     follow(reference, name, method("hypergradient", lr=2e-4, beta=beta, form=form))
 
 
@@ -337,11 +355,11 @@ def test_elra(name: str, kappa: Any, gamma_max: float, printed: bool, epoch: int
     follow(reference, name, chosen)
 
 
-def tlr(f: Function, x: Vector, alpha: float, gamma: float) -> Reference:
+def tlr(f: Function, x: Vector, alpha: float, gamma: float, direction: Direction) -> Reference:
     """TLR, eq 8."""
     while True:
         g = f(x)[1]
-        told = yield {"x": x - alpha * g, "h": alpha}
+        told = yield {"x": x - alpha * direction(x), "h": alpha}
         u = x - told["x"]
         x, alpha = told["x"], told["h"]
         g_new = f(x)[1]
@@ -353,17 +371,17 @@ def tlr(f: Function, x: Vector, alpha: float, gamma: float) -> Reference:
 @on_both
 @pytest.mark.parametrize("gamma", [0.33, 0.02])
 def test_tlr_every_step(name: str, gamma: float) -> None:
-    reference = tlr(function(name), np.array(STARTS[name]), 1e-3, gamma)
+    f = function(name)
+    reference = tlr(f, np.array(STARTS[name]), 1e-3, gamma, steepest(f))
     follow(reference, name, method("tlr", lr=1e-3, gamma=gamma))
 
 
-def tlr_averages(f: Function, x: Vector, alpha: float, gamma: float, K: int, lagged: bool, beta: float) -> Reference:
-    """TLR on the moves over K steps, over momentum; `lagged` looks after steps K+1, 2K+1, ... as the authors' code."""
-    cached, old, p = (None if lagged else x), None, np.zeros_like(x)
+def tlr_averages(x: Vector, alpha: float, gamma: float, K: int, lagged: bool, direction: Direction) -> Reference:
+    """TLR on the moves over K steps; `lagged` looks after steps K+1, 2K+1, ... as the authors' code."""
+    cached, old = (None if lagged else x), None
     for step in count(1):
-        p = beta * p + f(x)[1]
-        told = yield {"x": x - alpha * p, "h": alpha}
-        x, alpha, p = told["x"], told["h"], (x - told["x"]) / alpha
+        told = yield {"x": x - alpha * direction(x), "h": alpha}
+        x, alpha = told["x"], told["h"]
         looks = step % K == 0 if not lagged else step > 1 and (step - 1) % K == 0
         if not looks:
             continue
@@ -388,7 +406,8 @@ def tlr_averages(f: Function, x: Vector, alpha: float, gamma: float, K: int, lag
     ],
 )
 def test_tlr_on_averages(name: str, K: int, lagged: bool, gamma: float, beta: float) -> None:
-    reference = tlr_averages(function(name), np.array(STARTS[name]), 1e-4, gamma, K, lagged, beta)
+    direction = with_momentum(function(name), beta)
+    reference = tlr_averages(np.array(STARTS[name]), 1e-4, gamma, K, lagged, direction)
     options: dict[str, Any] = {"lr": 1e-4, "gamma": gamma, "K": K, "schedule": "lagged" if lagged else "in_step"}
     chosen = method("tlr_gdm", beta=beta, **options) if beta else method("tlr", **options)
     follow(reference, name, chosen, rel=1e-10)  # differences of positions cancel

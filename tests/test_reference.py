@@ -11,6 +11,7 @@ from flowopt import BadValue, Method, Problem, Status, UnknownName, from_numpy, 
 from flowopt.controllers.fixed import Fixed
 from flowopt.integrators.runge_kutta import RK4
 from flowopt.ode_solvers import ADAPTIVE, FIXED, SCIPY, as_solver
+from flowopt.systems.adam import Adam
 from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.systems.hamiltonian import SeparableHamiltonian
 from flowopt.systems.heavy_ball import HeavyBall
@@ -70,7 +71,8 @@ def test_fixed_schemes_step_from_record_to_record(solver, order):
 
 
 @pytest.mark.parametrize(
-    "system", [SeparableHamiltonian(eta=2.0, delta_energy=0.5), HeavyBall(0.5, 0.3), NesterovFlow()]
+    "system",
+    [SeparableHamiltonian(eta=2.0, delta_energy=0.5), HeavyBall(0.5, 0.3), NesterovFlow(), Adam(step=0.1, eps=0.1)],
 )
 def test_scipy_and_torchdiffeq_agree_on_rosenbrock(system):
     one = reference("rosenbrock", None, 0.5, system, "scipy:DOP853", t_eval=[0.1, 0.25])

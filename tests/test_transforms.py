@@ -25,6 +25,7 @@ from flowopt.systems.born_infeld import BornInfeld
 from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.systems.hamiltonian import SeparableHamiltonian
 from flowopt.transforms.bounces import Bounces
+from flowopt.transforms.decoupled_decay import DecoupledDecay
 from flowopt.transforms.energy_projection import EnergyProjection
 from flowopt.transforms.iterate_averaging import IterateAveraging
 from flowopt.transforms.momentum_rotation import MomentumRotation
@@ -317,6 +318,18 @@ def test_weight_decay_multiplies_the_position_in_every_step() -> None:
     x = np.array([2.0, -1.0]) * 0.8 ** np.arange(6)[:, None]  # the gradient is x: x <- 0.9 x - 0.1 x
     assert run.x[:, 0] == pytest.approx(x, rel=1e-14)
     assert run.f[:, 0] == pytest.approx(0.5 * np.square(x).sum(-1), rel=1e-14)
+
+
+def test_decoupled_decay_shrinks_the_position_by_its_rate_times_the_step() -> None:
+    """Beside the motion and from the old position: q <- q - h g - h w q."""
+    h, rate = 0.1, 0.5
+    decay = DecoupledDecay(torch.tensor([rate, 0.0], dtype=torch.float64))
+    chosen = Method(GradientFlow(), ForwardEuler(), Fixed(h), (decay,))
+    run = minimize("bowl", [[1.0, 2.0]] * 2, chosen, max_steps=3, gtol=0.0)
+    slopes = 2 * np.array([3, 24])
+    for row, w in enumerate((rate, 0.0)):
+        expected = np.array([1.0, 2.0]) * (1 - h * (slopes + w)) ** np.arange(4)[:, None]
+        assert run.x[:, row] == pytest.approx(expected, rel=1e-13)
 
 
 def test_no_weight_decay_is_the_identity() -> None:

@@ -19,7 +19,7 @@ BETA2S = (0.1, 1e-4, 1e-3)
 
 
 def bounds(seeds: int = 3) -> Iterator[Fact]:
-    """Algorithm 2 after the first epoch of Adam: where to look for eps, every seed (the paper's networks are larger)."""
+    """Algorithm 2 after the first epoch of Adam: where to look for eps, each seed (the paper's networks are larger)."""
     classifiers, languages = (between(1e-6, 1e-4), between(0.01, 0.1)), (between(1e-7, 1e-6), exactly(0.01))
     expected: dict[Study, tuple[Range, Range]] = {
         MLP: (between(1e-6, 1e-5), exactly(0.1)),

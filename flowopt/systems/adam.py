@@ -17,7 +17,8 @@ class Adam(AdaptiveFlow):
     """Adam: q' = -m^ / (sqrt(v^) + eps), with m an average of g and v one of g^2, both corrected for their start.
 
     The averages have the time constants t1 = step / (1 - beta1) and t2 = step / (1 - beta2). The flow lowers
-    f + t1/2 <m, -q'>, if t1 <= 4 t2. By symplectic Euler with h = step it is torch.optim.Adam.
+    f + t1/2 <m, -q'>, if t1 <= 4 t2. At t = 0 the corrected averages are 0 over 0: from there no scheme has more than
+    order 3. By symplectic Euler with h = step it is torch.optim.Adam.
 
     Raises BadValue for numbers out of range.
     """
@@ -59,5 +60,5 @@ class Adam(AdaptiveFlow):
 
     def energy(self, state: State, evaluation: Evaluation) -> Tensor:
         h = rows.steps(torch.ones_like(evaluation.value) * self.step, state["q"])
-        kinetic = -rows.dot(state["m"], self.displacement(state, evaluation.grad, h))
-        return evaluation.value + 0.5 * kinetic / (1 - self.beta1)
+        kinetic = -rows.dot(state["m"], self.displacement(state, self.gradient(state, evaluation), h))
+        return super().energy(state, evaluation) + 0.5 * kinetic / (1 - self.beta1)

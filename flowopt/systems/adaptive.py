@@ -32,7 +32,10 @@ class AdaptiveFlow(System):
       the position moves, not how long the memories last.
     - The vector field has the laws all at once, divided by `step`, the time that a published step stands for. An
       average with factor beta then has the time constant ``step / (1 - beta)``. Symplectic Euler with h = step follows
-      this field to first order in h, if beta = 1 - h / (time constant).
+      this field to first order in h, if beta = 1 - h / (time constant). (Where a memory is a sum, the field depends on
+      `step` in another way: in the time of one published step, n steps of AdaGrad with step / sqrt(n) follow it, or of
+      MADGRAD with step / n^(3/2).) With its roots the field has no derivative where a memory is 0, as all are at the
+      start; so implicit schemes are refused.
 
     eps has the units that `z_hat` has, step is a time; weight_decay w adds w q to the gradient.
     Raises BadValue for eps < 0, weight_decay < 0 or step <= 0.
@@ -42,7 +45,7 @@ class AdaptiveFlow(System):
     weight_decay: Number = 0.0
     step: Number = 1e-3
 
-    provides = frozenset({"kick_drift", "smooth_rate"})
+    provides = frozenset({"kick_drift"})
     vectors: ClassVar[tuple[str, ...]] = ("v",)
     """Memories ``(B, D)``."""
     counters: ClassVar[tuple[str, ...]] = ()
@@ -66,7 +69,10 @@ class AdaptiveFlow(System):
         raise NotImplementedError
 
     def plain_rate(self, lr: Number) -> Number:
-        """Learning rate of the plain (momentum) gradient descent that a large eps makes of the optimizer."""
+        """Learning rate of the plain (momentum) gradient descent that a large eps makes of the optimizer.
+
+        DiffGrad keeps its friction beside it, a factor of 1/2 to 1, and AdaMod comes to it with 1 - beta3^k.
+        """
         return lr / self.eps
 
     def start(self, q: Tensor, evaluation: Evaluation, measure: Measure | None) -> State:
@@ -90,13 +96,19 @@ class AdaptiveFlow(System):
         return state | {"q": state["q"] + self.displacement(state, g, rows.steps(h, state["q"]))}
 
     def energy(self, state: State, evaluation: Evaluation) -> Tensor:
-        return evaluation.value
+        """f, with the weight decay that it is lowered with."""
+        if not self.decays:
+            return evaluation.value
+        return evaluation.value + 0.5 * self.weight_decay * rows.dot(state["q"], state["q"])
 
     def gradient(self, state: State, evaluation: Evaluation) -> Tensor:
         """g: the gradient with the weight decay."""
-        w = self.weight_decay
-        none = not isinstance(w, Tensor) and w == 0
-        return evaluation.grad if none else evaluation.grad + times(w, state["q"])
+        return evaluation.grad + times(self.weight_decay, state["q"]) if self.decays else evaluation.grad
+
+    @property
+    def decays(self) -> bool:
+        """Whether there is a weight decay."""
+        return isinstance(self.weight_decay, Tensor) or self.weight_decay != 0
 
 
 def towards(target: Tensor | float, leaf: Tensor, beta: Number) -> Tensor:

@@ -35,13 +35,21 @@ class DiffGrad(Adam):
         check_choice(self.name, "form", self.form, ("paper", "library"))
 
     def rate(self, state: State, evaluation: Evaluation, measure: Measure | None) -> Rate:
-        return super().rate(state | {"previous_grad": self.gradient(state, evaluation)}, evaluation, measure)
+        return super().rate(self._still(state, evaluation), evaluation, measure)
+
+    def energy(self, state: State, evaluation: Evaluation) -> Tensor:
+        return super().energy(self._still(state, evaluation), evaluation)
 
     def drift(self, state: State, evaluation: Evaluation, h: Tensor) -> State:
         return super().drift(state, evaluation, h) | {"previous_grad": self.gradient(state, evaluation)}
 
+    def _still(self, state: State, evaluation: Evaluation) -> State:
+        """The state whose gradient has not changed."""
+        return state | {"previous_grad": self.gradient(state, evaluation)}
+
     def displacement(self, s: State, g: Tensor, h: Tensor) -> Tensor:
-        friction = torch.sigmoid((s["previous_grad"] - g).abs())
+        change = (s["previous_grad"] - g).abs()
+        friction = 1 / (1 + torch.exp(-change))  # torch.sigmoid would round by the place in the batch
         return super().displacement(s, g, h) * friction
 
     def denominator(self, s: State) -> Tensor:
