@@ -31,6 +31,7 @@ from torch.optim import SGD, Optimizer, lr_scheduler
 
 import flowopt
 from flowopt.errors import BadValue, UnknownName
+from flowopt.systems.adam import Adam
 from flowopt.training.optimizer import FlowOptimizer
 
 TORCH = {"gd": {}, "gdm": {"momentum": 0.9}}
@@ -290,7 +291,8 @@ def test_a_vector_is_the_run_of_minimize(name: str, split: bool) -> None:
                 torch.testing.assert_close(vector(model), torch.from_numpy(run.x[k, 0]), **near)
         last = optimizer.last_step
         torch.testing.assert_close(last.h, float(run.h[k, 0]), equal_nan=True, **near)
-        torch.testing.assert_close(last.energy, float(run.energy[k, 0]), **near)
+        energy = run.f if isinstance(optimizer.method.system, Adam) else run.energy  # its kinetic part costs too much
+        torch.testing.assert_close(last.energy, float(energy[k, 0]), **near)
         if looks_back:
             torch.testing.assert_close(last.error, float(run.error[k, 0]), equal_nan=True, rtol=1e-6, atol=1e-9)
         assert last.accepted == run.accepted[k, 0]

@@ -59,6 +59,10 @@ class Adam(AdaptiveFlow):
         return corrected(s, "v").sqrt()
 
     def energy(self, state: State, evaluation: Evaluation) -> Tensor:
-        h = rows.steps(torch.ones_like(evaluation.value) * self.step, state["q"])
+        """f + t1/2 <m, -q'>; of a network f alone, since the rest would take as long as half a step."""
+        potential = super().energy(state, evaluation)
+        if rows.in_blocks(state["q"]):
+            return potential
+        h = rows.steps(torch.ones_like(potential) * self.step, state["q"])
         kinetic = -rows.dot(state["m"], self.displacement(state, self.gradient(state, evaluation), h))
-        return super().energy(state, evaluation) + 0.5 * kinetic / (1 - self.beta1)
+        return potential + 0.5 * kinetic / (1 - self.beta1)

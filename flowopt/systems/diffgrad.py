@@ -1,38 +1,26 @@
 """The flow of DiffGrad."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.errors import check_choice
 from flowopt.state import Evaluation, Measure, Rate, State
-from flowopt.systems.adam import Adam
-from flowopt.systems.adaptive import weight
+from flowopt.systems.two_forms import TwoForms
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiffGrad(Adam):
+class DiffGrad(TwoForms):
     """DiffGrad: Adam times a friction xi = 1 / (1 + exp(-|g_{k-1} - g_k|)), between 1/2 and 1; g_0 = 0.
 
     As the step goes to 0, so does the change of the gradient: the field is Adam's at half the rate.
 
-    `form` says where eps is added: ``paper`` to sqrt(v^), after the correction; ``library`` to sqrt(v), before it
-    (the authors' code and pytorch_optimizer), which makes eps 1 / sqrt(1 - beta2^k) times as large: 32 times at
-    the first step.
+    `form` says where eps is added, see `TwoForms`.
     """
-
-    form: Literal["paper", "library"] = "paper"
 
     name = "diffgrad"
     source = "Dubey et al. 2019"
     vectors = ("m", "v", "previous_grad")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice(self.name, "form", self.form, ("paper", "library"))
 
     def rate(self, state: State, evaluation: Evaluation, measure: Measure | None) -> Rate:
         return super().rate(self._still(state, evaluation), evaluation, measure)
@@ -51,8 +39,3 @@ class DiffGrad(Adam):
         change = (s["previous_grad"] - g).abs()
         friction = 1 / (1 + torch.exp(-change))  # torch.sigmoid would round by the place in the batch
         return super().displacement(s, g, h) * friction
-
-    def denominator(self, s: State) -> Tensor:
-        if self.form == "paper":
-            return super().denominator(s)
-        return self.z_hat(s) + rows.column(self.eps) / weight(s, "v").sqrt()
