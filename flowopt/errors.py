@@ -43,15 +43,16 @@ def check_range(
     high: float = torch.inf,
     *,
     open_low: bool = False,
+    open_high: bool = False,
     infinite: bool = False,
 ) -> None:
-    """Raise BadValue unless ``low <= value <= high`` (``low < value`` if `open_low`), in every row of a Tensor.
+    """Raise BadValue unless ``low <= value <= high`` (``<`` where an end is open), in every row of a Tensor.
 
     A value must be finite, unless `infinite` says that infinity has a meaning (a bound that does not bound).
     """
     numbers = value if isinstance(value, Tensor) else _number(owner, name, value)
     open_low = open_low or low == -torch.inf
-    open_high = high == torch.inf and not infinite
+    open_high = open_high or (high == torch.inf and not infinite)
     inside = (numbers > low if open_low else numbers >= low) & (numbers < high if open_high else numbers <= high)
     if not bool(inside.all() if isinstance(inside, Tensor) else inside):
         left, right = "(" if open_low else "[", ")" if open_high else "]"

@@ -236,7 +236,7 @@ def judge(
     if verdict.accept is not None:
         take = take & verdict.accept
     alive = carry.alive if controller.rejects or hold else take
-    energy = system.energy(state, evaluation)
+    energy = (system.energy_at_hand if hold else system.energy)(state, evaluation)
 
     # commit, or roll back bit for bit
     pick = _new if hold and not controller.rejects else rows.picker(take)

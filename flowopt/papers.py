@@ -62,6 +62,9 @@ def method(name: str, **parameters: Any) -> Method:
     for parameter in parameters:
         if parameter not in entry.defaults:
             raise UnknownName(f"parameter of {name}", parameter, entry.defaults)
+    for parameter in ("lr", "eps"):  # an eps of 0 would make 0/0 of what has no gradient
+        if parameter in parameters:
+            check_positive(name, **{parameter: parameters[parameter]})
     for parameter, value in parameters.items():  # builders compute with them: in full precision, whatever the run's
         if isinstance(value, Tensor) and value.is_floating_point():
             parameters[parameter] = value.to(torch.float64)

@@ -111,6 +111,10 @@ class System(Part):
         """The conserved energy, or the Lyapunov function that the flow lowers, ``(B,)``."""
         raise NotImplementedError
 
+    def energy_at_hand(self, state: State, evaluation: Evaluation) -> Tensor:
+        """What of the energy a FlowOptimizer reports: all, unless it takes a costly pass over the coordinates."""
+        return self.energy(state, evaluation)
+
     def outcome(self, state: State, evaluation: Evaluation) -> Tensor | None:
         """Status codes ``(B,)`` (0 = go on) of rows that the system itself brings to an end; None: it never does."""
         return None

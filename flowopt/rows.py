@@ -54,11 +54,6 @@ def steps(h: Tensor, leaf: Tensor) -> Tensor:
     return h.unsqueeze(-1)
 
 
-def in_blocks(leaf: Tensor) -> bool:
-    """Whether a leaf is that of a network, in blocks."""
-    return isinstance(leaf, Blocks)
-
-
 def counter(leaf: Tensor) -> Tensor:
     """Zeros ``(B, 1)``, one number a row; of blocks, one a row and block."""
     if isinstance(leaf, Blocks):

@@ -264,7 +264,7 @@ def test_adamod_averages_the_rates_with_or_without_the_correction_of_m() -> None
     """With it the rates start at 1 / (1 - beta1) times as much, and m, which they multiply, at 1 - beta1 as little."""
     beta1, beta3 = 0.9, 0.99
     k = np.arange(1, 41)
-    options = {"beta1": beta1, "beta3": beta3, "eps": 0.0}
+    options = {"beta1": beta1, "beta3": beta3, "eps": 1e-300}
     weight = 1 - beta1**k
     averaged = [(1 - beta3) * sum(beta3 ** (j - i) / weight[i - 1] for i in range(1, j + 1)) for j in k]
     paper, printed = moves("adamod", 40, form="paper", **options), 1 - beta3**k
@@ -602,7 +602,7 @@ def test_without_eps_a_run_does_not_feel_the_unit_of_f(chosen: str, power: int) 
     given = problem("rosenbrock")
     other = Problem("other", lambda q: given.value(q) * 2.0**power, 2)
     same = Problem("same", given.value, 2)
-    one, two = (minimize(of, [-1.2, 1.0], chosen, max_steps=60, gtol=0.0, eps=0.0) for of in (same, other))
+    one, two = (minimize(of, [-1.2, 1.0], chosen, max_steps=60, gtol=0.0, eps=1e-300) for of in (same, other))
     assert np.array_equal(one.x, two.x)
     assert np.abs(one.final_x - one.x[0]).max() > 1e-3
 

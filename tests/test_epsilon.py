@@ -370,7 +370,8 @@ def test_verdicts() -> None:
     z = torch.full((1000,), 1e-3)
     z[:3] = 1.0
     text = says(z, 1e-2, Adam())
-    assert text.startswith("at eps = 1e-2 99.7 % of the coordinates move as momentum SGD with rate alpha / eps = 0.1.")
+    assert text.startswith("at eps = 1e-2 99.7 % of the coordinates move as momentum SGD with rate alpha / eps = 0.1 (")
+    assert "(torch.optim.SGD: lr = 1e-2). Hardly anything adapts" in text
     assert "plain SGD with rate alpha / eps = 0.1" in says(z, 1e-2, RMSprop(), momentum=False)
     assert "100 % of the coordinates adapt (z_hat > eps): fully adaptive" in says(z, 1e-8, Adam())
     text = says(torch.cat([z, torch.ones(997)]), 1e-2, Adam())
@@ -554,3 +555,15 @@ def test_bounds_and_shares_of_a_small_mlp() -> None:
     assert 0.25 < shares[1e-3].of_all < 0.55  # published: 38.6 %
     assert 0.001 < shares[1e-2].of_all < 0.01  # 0.4 %
     assert 0.05 < shares[1e-2].zeros / shares[1e-2].finite < 0.19
+
+
+def test_the_rate_is_that_of_what_moves() -> None:
+    """Not that of a first layer that is frozen."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+    model[0].requires_grad_(False)
+    optimizer = FlowOptimizer(model.named_parameters(), "adam", lr=2e-3)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.ones(5, 3)).square().mean().backward()
+        optimizer.step()
+    assert [rule.lr for rule in rules(optimizer)] == [2e-3]

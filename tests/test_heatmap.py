@@ -358,15 +358,17 @@ def test_the_ridge_is_where_the_ratio_is_best_at_the_largest_eps() -> None:
 
 def test_marks_that_do_not_go_with_the_axes() -> None:
     lr, eps, beta = Axis("lr", (0.1, 1)), Axis("eps", (1e-8, 1)), Axis("1-beta2", (0.1, 1))
-    check_marks(lr, eps, (1e-9, 1e-7), True)
+    check_marks(lr, eps, (1e-9, 1e-7), "adam")
     with pytest.raises(UnknownName, match="axis for the bounds named 'eps'"):
-        check_marks(lr, beta, (1e-9, 1e-7), False)
+        check_marks(lr, beta, (1e-9, 1e-7), None)
     with pytest.raises(UnknownName, match="axis for the ridge named 'lr'"):
-        check_marks(eps, beta, None, True)
+        check_marks(eps, beta, None, "adam")
     with pytest.raises(BadValue, match="no eps on the axis lies between"):
-        check_marks(lr, eps, (1e-7, 1e-6), False)
+        check_marks(lr, eps, (1e-7, 1e-6), None)
     with pytest.raises(BadValue, match="must be above 0"):
-        check_marks(lr, Axis("eps", (0.0, 1.0)), None, True)
+        check_marks(lr, Axis("eps", (0.0, 1.0)), None, "adam")
+    with pytest.raises(BadValue, match="not the rate of adabelief at a large eps"):
+        check_marks(lr, eps, None, "adabelief")
 
 
 def test_a_map_of_many_cells_has_no_numbers_and_is_not_wider_than_a_page() -> None:

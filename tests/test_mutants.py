@@ -316,7 +316,7 @@ FORMULAS: list[tuple[Any, str, str, str, Test]] = [
     (DiffGrad, "rate", "self._still(state, evaluation)", "state", field("diffgrad")),
     (AdaMod, "displacement", "torch.minimum", "torch.maximum", table_5("adamod", beta3=0.9)),
     (AdaMod, "laws", "self.beta3", "self.beta2", library("adamod")),
-    (AdaMod, "rates", "h * bias", "h * weight(s, 'm') * bias", library("adamod")),
+    (AdaMod, "rates", 'n / weight(s, "m")', "n", library("adamod")),
     (AdaBelief, "squared", 'g - s["m"]', "g", library("adabelief")),
     (AdaBelief, "denominator", " + rows.column(self.eps)", "", table_5("adabelief")),
     (EAdam, "root", "self.eps / (1 - self.beta2)", "self.eps", table_5("eadam")),

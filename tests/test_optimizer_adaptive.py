@@ -228,3 +228,40 @@ def test_torchs_names_are_hinted_at() -> None:
 def test_every_adaptive_method_is_here() -> None:
     assert set(ADAPTIVE) == {*THEIRS, "eadam", "adamomentum", "tlr_adam", "hypergradient_adam"}
     assert set(ADAPTIVE) <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop", "amsgrad"])
+def test_squares_beyond_float16_do_not_become_nan(name: str) -> None:
+    """A gradient of 3000 has a square that float16 cannot hold: v stays at the largest number that it can."""
+    x = nn.Parameter(torch.zeros(4, dtype=torch.float16))
+    optimizer = FlowOptimizer([x], name, lr=1e-3, compile=False)
+    for _ in range(20):
+        x.grad = torch.full_like(x, 3000.0)
+        optimizer.step()
+    assert torch.isfinite(x).all()
+    assert (x < 0).all()
+    assert optimizer.state[x]["trial.v"].max() == torch.finfo(torch.float16).max
+
+
+def test_what_pytorch_optimizers_diffgrad_adds() -> None:
+    """1e-15 under the root: nothing where gradients are large, threefold at 1e-7."""
+    for g, expected in ((1e-2, 1.0), (1e-7, 3.17)):
+        moves = []
+        for make in (
+            lambda p: FlowOptimizer(p, "diffgrad", form="library"),
+            lambda p: pytorch_optimizer.DiffGrad(p, weight_decouple=False),
+        ):
+            x = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+            x.grad = torch.full_like(x, g)
+            make([x]).step()
+            moves.append(x.item())
+        assert moves[0] / moves[1] == pytest.approx(expected, rel=1e-2)
+
+
+def test_eps_of_zero_and_a_bad_lr_are_refused_by_their_names() -> None:
+    with pytest.raises(BadValue, match=r"^adam: eps = 0"):
+        FlowOptimizer(network().parameters(), "adam", eps=0.0)
+    with pytest.raises(BadValue, match=r"^adamw: lr = -1"):
+        FlowOptimizer(network().parameters(), "adamw", lr=-1.0)
+    with pytest.raises(BadValue, match=r"beta2 = 1.0 is outside its range \[0, 1\)"):
+        FlowOptimizer(network().parameters(), "adam", beta2=1.0)

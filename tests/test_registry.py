@@ -43,7 +43,7 @@ def defined_in(kind: type[Part]) -> set[type[Part]]:
     for entry in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         module = importlib.import_module(entry.name)
         for _, member in inspect.getmembers(module, inspect.isclass):
-            if member.__module__ == module.__name__ and issubclass(member, kind) and hasattr(member, "name"):
+            if member.__module__ == module.__name__ and issubclass(member, kind) and "name" in vars(member):
                 found.add(member)
     return found
 

@@ -28,7 +28,7 @@ from flowopt.diagnostics.histograms import GradientHistograms
 from flowopt.diagnostics.record import SNAPSHOTS
 from flowopt.diagnostics.words import judgement, left_out, share_table, verdict
 from flowopt.diagnostics.z_hat import name_parameters, rules, z_hats
-from flowopt.errors import check_count, check_positive
+from flowopt.errors import BadValue, check_count, check_positive
 from flowopt.files import check_writable, write_json
 from flowopt.training import datasets
 from flowopt.training.history import History
@@ -85,6 +85,8 @@ def epsilon(
     rules(make_optimizer(method, given.methods[method], nn.Linear(1, 1)))  # raises for one outside the family
     place, name = device_named(device), folder_name(dataset, model, method, "epsilon")
     folder = numbered(name, free_number(name)) if out is None else out
+    if (folder / DATA).exists():
+        raise BadValue(f"{folder} holds histograms already; give another folder")
     for file in (folder / DATA, *([json] if json is not None else [])):
         check_writable(file)
     data = datasets.load(dataset, **{"data_dir": data_dir, "download": download} | given.data)
@@ -96,6 +98,12 @@ def epsilon(
     name_parameters(optimizer, trained)
     with GradientHistograms(optimizer, every=max(1, epochs * steps // SNAPSHOTS)) as watched:
         history = fit(trained, data, optimizer, epochs=epochs, batch_size=batch_size, seed=seed, progress=True)
+    bad = sum(not step.finite for step in history.steps)
+    if watched.steps and not watched.latest.histograms:
+        raise BadValue(f"{method}: no loss and gradient was finite, so there is no z_hat; try a smaller --set lr=")
+    if bad:
+        which = f"{bad} of {len(history.steps)} steps"
+        print(f"flowopt: loss or gradient was not finite in {which}; z_hat is that of the others", file=sys.stderr)
     if watched.steps:
         found = _findings(optimizer, watched, eps)
         _show(found, history)

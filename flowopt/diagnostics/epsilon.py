@@ -203,7 +203,7 @@ class Share(NamedTuple):
 
     above: float
     finite: int
-    """Zeros are among them."""
+    """Zeros are among them, and those of which only a bound is known, far below eps."""
     zeros: int
     nonfinite: int
 
@@ -257,6 +257,10 @@ def adaptive_share(z_hats: Numbers, eps: float) -> AdaptiveShare:
 
 def samples(numbers: Numbers) -> dict[str, Sample]:
     """Tensors and histograms in one form. Raises BadValue for anything else, and for nothing."""
+    if not isinstance(numbers, Mapping):
+        raise BadValue(
+            f"z_hat is a dictionary of tensors or histograms, as z_hats(optimizer), not {type(numbers).__name__}"
+        )
     if not numbers:
         raise BadValue("there is no z_hat: give the tensors of at least one parameter by name, as z_hats(optimizer)")
     found: dict[str, Sample] = {}

@@ -138,6 +138,8 @@ class HistogramRecord:
             with np.load(Path(path), allow_pickle=False) as file:
                 arrays = dict(file)
             about = json.loads(str(arrays["about"]))
+            if arrays["bins"].sum() != len(arrays["counts"]):
+                raise ValueError("counts are missing")
             if about["bins an octave"] != OCTAVE:
                 raise ValueError(f"it has {about['bins an octave']} bins an octave, not {OCTAVE}")
             record = HistogramRecord(about["what"], tuple(map(Rule.from_dict, about["rules"])))

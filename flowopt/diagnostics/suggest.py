@@ -68,12 +68,17 @@ def _made(given: str | type[Optimizer] | Callable[[Any], Optimizer], model: nn.M
     """The optimizer of the model, with the names of its parameters."""
     if isinstance(given, str) and given in METHODS:
         return FlowOptimizer(model.named_parameters(), given)
+    if isinstance(given, Optimizer):
+        raise BadValue("suggest_epsilon trains a copy of the model: give an optimizer's class or factory, no instance")
     recipe = as_optimizer(given, {})
     if recipe is None:
         raise UnknownName("method", str(given), METHODS)
     found = recipe.make(list(model.parameters()))
     if not isinstance(found, Optimizer):
         raise BadValue(f"suggest_epsilon: {recipe.label} makes a {type(found).__name__}, not a torch optimizer")
+    mine = set(model.parameters())
+    if not all(parameter in mine for group in found.param_groups for parameter in group["params"]):
+        raise BadValue("suggest_epsilon trains a copy of the model: the factory must take the parameters it is given")
     name_parameters(found, model)
     return found
 
@@ -95,8 +100,13 @@ def _train(
 def _closure(model: nn.Module, optimizer: Optimizer, loss: Loss, inputs: Any, targets: Any) -> Any:
     optimizer.zero_grad()
     value = loss(model(inputs), targets)
-    if not value.requires_grad:
+    if not isinstance(value, Tensor) or not value.requires_grad:
         raise BadValue("suggest_epsilon: the loss does not depend on the model's parameters")
+    if not bool(torch.isfinite(value).all()):
+        raise BadValue(
+            f"suggest_epsilon: the loss is {value.detach()}: look at the data, or take a lower learning rate (a "
+            "factory sets it)"
+        )
     value.backward()  # type: ignore[no-untyped-call]
     return value.detach()
 

@@ -108,11 +108,18 @@ def short(value: float) -> str:
 def _plain(eps: float, rules: Sequence[Rule]) -> str:
     kind = "momentum SGD" if all(rule.momentum for rule in rules) else "plain SGD"
     name = rules[0].system.name
-    return f"{kind} with rate {RATES.get(name, 'alpha / eps')} = {_rate(eps, rules)}{REMARKS.get(name, '')}"
+    remark = REMARKS.get(name, "")
+    if not remark and all(rule.averages for rule in rules):
+        remark = f" (torch.optim.SGD: lr = {_rates([rule.sgd_rate(eps) for rule in rules])})"
+    return f"{kind} with rate {RATES.get(name, 'alpha / eps')} = {_rate(eps, rules)}{remark}"
 
 
 def _rate(eps: float, rules: Sequence[Rule]) -> str:
-    rates = sorted({rule.plain_rate(eps) for rule in rules})
+    return _rates([rule.plain_rate(eps) for rule in rules])
+
+
+def _rates(found: list[float]) -> str:
+    rates = sorted(set(found))
     return short(rates[0]) if len(rates) == 1 else f"{short(rates[0])} to {short(rates[-1])}"
 
 

@@ -39,6 +39,15 @@ class Rule(NamedTuple):
         """Learning rate of the (momentum) SGD that the optimizer is where eps is far above z_hat."""
         return float(dataclasses.replace(self.system, eps=eps).plain_rate(self.lr))
 
+    @property
+    def averages(self) -> bool:
+        """Whether the momentum is an average of gradients, where that of torch.optim.SGD is their sum."""
+        return self.momentum and hasattr(self.system, "beta1")
+
+    def sgd_rate(self, eps: float) -> float:
+        """The lr of torch.optim.SGD(momentum=beta1) with which it makes the same steps in the long run."""
+        return self.plain_rate(eps) * (1 - float(getattr(self.system, "beta1")))  # noqa: B009 (not all flows have it)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data: the system's name and parameters, and the rest."""
         numbers = {
@@ -197,12 +206,10 @@ def _own_system(optimizer: FlowOptimizer) -> AdaptiveFlow:
 
 
 def _own_rates(optimizer: FlowOptimizer) -> list[float]:
-    """The learning rate of each group: its pace times the step that the method's rule is at."""
+    """The learning rate of each group: the pace of what moves in it times the step that the method's rule is at."""
     flow = _flow(optimizer)
-    if "h" not in flow:
-        return [float(group["lr"]) for group in optimizer.param_groups]
-    rates, place = [], 0
-    for group in optimizer.param_groups:
-        rates.append(float(flow["h"]) * float(flow["pace"][place]))
-        place += len(group["params"])
-    return rates
+    rates = {id(group): float(group["lr"]) for group in optimizer.param_groups}
+    for slot in _slots(optimizer):
+        if "h" in flow and slot.parameter in optimizer.state:
+            rates[id(slot.group)] = float(flow["h"]) * float(flow["pace"][slot.place])
+    return list(rates.values())

@@ -18,8 +18,10 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from flowopt.errors import BadValue, UnknownName
+from flowopt.papers import method
 from flowopt.plots import style
-from flowopt.training.heatmap_record import Axis, HeatMap
+from flowopt.systems.adaptive import AdaptiveFlow
+from flowopt.training.heatmap_record import Axis, HeatMap, counted
 
 Array = NDArray[Any]
 
@@ -77,17 +79,19 @@ def heat_map(
     return style.write(drawn, path)
 
 
-def check_marks(x: Axis, y: Axis, bounds: tuple[float, float] | None, ridge: bool) -> None:
-    """See that marks go with the axes.
+def check_marks(x: Axis, y: Axis, bounds: tuple[float, float] | None, ridge: str | None) -> None:
+    """See that marks go with the axes; `ridge` is the method of which one is wanted.
 
-    Raises UnknownName where the axes are others, BadValue for bounds that no eps lies between, and for a ridge over
-    values that are not above 0.
+    Raises UnknownName where the axes are others, BadValue for bounds that no eps lies between, for a ridge over values
+    that are not above 0, and for one of a method whose rate at a large eps is not lr / eps.
     """
     axes = {axis.name: axis for axis in (x, y)}
-    needed = {EPS: bounds is not None or ridge, RATE: ridge}
+    needed = {EPS: bounds is not None or ridge is not None, RATE: ridge is not None}
     for name in (name for name, wanted in needed.items() if wanted and name not in axes):
         raise UnknownName(f"axis for {'the ridge' if ridge else 'the bounds'}", name, axes)
-    if ridge and min(axes[EPS].values + axes[RATE].values) <= 0:
+    if ridge is not None and not _is_ratio(ridge):
+        raise BadValue(f"a ridge is a line of equal lr / eps, and that is not the rate of {ridge} at a large eps")
+    if ridge is not None and min(axes[EPS].values + axes[RATE].values) <= 0:
         raise BadValue("a ridge is a line of equal lr / eps on logarithmic axes: all lr and eps must be above 0")
     if bounds is not None and not _inside(axes[EPS], bounds).any():
         low, high = bounds
@@ -108,7 +112,7 @@ def _title(found: HeatMap) -> str:
 
 def _measure(found: HeatMap) -> str:
     seeds = f", mean of {len(found.seeds)} seeds" if len(found.seeds) > 1 else ""
-    return f"test {found.metric}\nbest of {len(found.curves)} epochs{seeds}".replace("_", " ")
+    return f"test {found.metric}\nbest of {counted(len(found.curves), 'epoch')}{seeds}".replace("_", " ")
 
 
 def _norm(found: HeatMap) -> Normalize:
@@ -189,7 +193,7 @@ def _inside(axis: Axis, bounds: tuple[float, float]) -> NDArray[np.bool_]:
 
 
 def _draw_bounds(axes: Axes, found: HeatMap, bounds: tuple[float, float]) -> Line2D:
-    check_marks(found.x, found.y, bounds, ridge=False)
+    check_marks(found.x, found.y, bounds, ridge=None)
     upright = found.y.name == EPS
     places = np.flatnonzero(_inside(found.y if upright else found.x, bounds))
     for edge in (places[0] - 0.5, places[-1] + 0.5):
@@ -200,8 +204,14 @@ def _draw_bounds(axes: Axes, found: HeatMap, bounds: tuple[float, float]) -> Lin
     return Line2D([], [], color=BOUNDS, lw=2, ls="--", label=f"estimated eps: {low} to {high}")
 
 
+def _is_ratio(name: str) -> bool:
+    """Whether lr / eps is all that counts of the method at a large eps."""
+    system = method(name).system
+    return isinstance(system, AdaptiveFlow) and bool(system.plain_rate(1.0) == 1 / system.eps)
+
+
 def _draw_ridge(axes: Axes, found: HeatMap) -> Line2D | None:
-    check_marks(found.x, found.y, None, ridge=True)
+    check_marks(found.x, found.y, None, ridge=found.about.get("method", "adam"))
     upright = found.y.name == EPS
     largest = np.arange(len((found.y if upright else found.x).values))[::-1] == 0
     if (best := found.best_where(largest[:, None] if upright else largest)) is None:

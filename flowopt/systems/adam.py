@@ -9,7 +9,7 @@ from torch import Tensor
 from flowopt import rows
 from flowopt.errors import check_range
 from flowopt.state import Evaluation, Number, State
-from flowopt.systems.adaptive import BETA_MAX, AdaptiveFlow, Law, corrected, towards
+from flowopt.systems.adaptive import AdaptiveFlow, Law, corrected, towards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,8 @@ class Adam(AdaptiveFlow):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self.name, "beta1", self.beta1, 0.0, BETA_MAX)
-        check_range(self.name, "beta2", self.beta2, 0.0, BETA_MAX)
+        check_range(self.name, "beta1", self.beta1, 0.0, 1.0, open_high=True)
+        check_range(self.name, "beta2", self.beta2, 0.0, 1.0, open_high=True)
 
     def laws(self) -> dict[str, Law]:
         return {
@@ -59,10 +59,12 @@ class Adam(AdaptiveFlow):
         return corrected(s, "v").sqrt()
 
     def energy(self, state: State, evaluation: Evaluation) -> Tensor:
-        """f + t1/2 <m, -q'>; of a network f alone, since the rest would take as long as half a step."""
+        """f + t1/2 <m, -q'>."""
         potential = super().energy(state, evaluation)
-        if rows.in_blocks(state["q"]):
-            return potential
         h = rows.steps(torch.ones_like(potential) * self.step, state["q"])
         kinetic = -rows.dot(state["m"], self.displacement(state, self.gradient(state, evaluation), h))
         return potential + 0.5 * kinetic / (1 - self.beta1)
+
+    def energy_at_hand(self, state: State, evaluation: Evaluation) -> Tensor:
+        """f: the kinetic part would take as long as half a step."""
+        return super().energy(state, evaluation)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from flowopt.errors import check_range
 from flowopt.state import Number, State
-from flowopt.systems.adaptive import BETA_MAX, Law, corrected, towards, weight
+from flowopt.systems.adaptive import Law, corrected, towards, weight
 from flowopt.systems.two_forms import TwoForms
 
 
@@ -30,7 +30,7 @@ class AdaMod(TwoForms):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self.name, "beta3", self.beta3, 0.0, BETA_MAX)
+        check_range(self.name, "beta3", self.beta3, 0.0, 1.0, open_high=True)
 
     def laws(self) -> dict[str, Law]:
         return super().laws() | {"s": lambda s, g, h: towards(self.rates(s, h), s["s"], self.beta3)}

@@ -16,10 +16,6 @@ Law = Callable[[State, Tensor, Tensor], Tensor]
 """``law(state, g, h)``: what a step of length h ``(B, 1)`` adds to a memory, with the gradient g ``(B, D)``."""
 
 
-BETA_MAX = 1 - 1e-12
-"""An average with factor 1 would never learn anything."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class AdaptiveFlow(System):
     """Base of the adaptive flows: memories of past gradients, and a position that moves by what they say.
@@ -38,6 +34,7 @@ class AdaptiveFlow(System):
       start; so implicit schemes are refused.
 
     eps has the units that `z_hat` has, step is a time; weight_decay w adds w q to the gradient.
+    (Without eps a coordinate that has no gradient is 0/0: the named methods ask for one above 0.)
     Raises BadValue for eps < 0, weight_decay < 0 or step <= 0.
     """
 

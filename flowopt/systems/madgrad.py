@@ -8,7 +8,7 @@ from torch import Tensor
 from flowopt import rows
 from flowopt.errors import check_choice, check_range
 from flowopt.state import Evaluation, Measure, Number, State
-from flowopt.systems.adaptive import BETA_MAX, AdaptiveFlow, Law, towards
+from flowopt.systems.adaptive import AdaptiveFlow, Law, towards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class MADGRAD(AdaptiveFlow):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self.name, "beta1", self.beta1, 0.0, BETA_MAX)
+        check_range(self.name, "beta1", self.beta1, 0.0, 1.0, open_high=True)
         check_choice(self.name, "dual_averaging", self.dual_averaging, (True, False))
 
     def start(self, q: Tensor, evaluation: Evaluation, measure: Measure | None) -> State:

@@ -7,7 +7,7 @@ from torch import Tensor
 from flowopt import rows
 from flowopt.errors import check_range
 from flowopt.state import Number, State
-from flowopt.systems.adaptive import BETA_MAX, AdaptiveFlow, Law, towards
+from flowopt.systems.adaptive import AdaptiveFlow, Law, towards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class RMSprop(AdaptiveFlow):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self.name, "beta2", self.beta2, 0.0, BETA_MAX)
+        check_range(self.name, "beta2", self.beta2, 0.0, 1.0, open_high=True)
 
     def laws(self) -> dict[str, Law]:
         return {"v": lambda s, g, h: towards(g * g, s["v"], self.beta2)}

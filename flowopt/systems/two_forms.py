@@ -17,7 +17,8 @@ class TwoForms(Adam):
     """Base of flows whose paper adds eps to sqrt(v^), and whose authors' code to sqrt(v), before the bias correction.
 
     ``form="library"`` (the authors' code and pytorch_optimizer) so makes eps 1 / sqrt(1 - beta2^k) times as large, 32
-    times at the first step, and z_hat is sqrt(v) then.
+    times at the first step, and z_hat is sqrt(v) then. (pytorch_optimizer's DiffGrad, 4.1.0, adds another 1e-15 to v,
+    which tells where gradients are below 1e-6.)
     """
 
     form: Literal["paper", "library"] = "paper"

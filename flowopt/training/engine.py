@@ -106,7 +106,7 @@ class Engine:
         evaluation, bad = measured(inputs.terms, q, inputs.grads, inputs.decay, inputs.value)
         seeds = torch.full_like(bad, seed)
         carry = kernel.start(method, cast(Tensor, q), evaluation, seeds, inputs.measure)
-        energy = method.system.energy(carry.point.state, evaluation)
+        energy = method.system.energy_at_hand(carry.point.state, evaluation)
         ended = ending(method, carry.point.state, evaluation)
         taken = rows.finite(evaluation) & (ended == 0)
         # a momentum that starts along the gradient has no pace of its own yet

@@ -34,6 +34,11 @@ RISING = frozenset({"accuracy"})
 """Metrics of which more is better; of all others less is."""
 
 
+def counted(number: int, thing: str) -> str:
+    """``1 seed``, ``2 seeds``."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 class Axis(NamedTuple):
     """A parameter of a method and the values that it takes along an axis."""
 
@@ -174,7 +179,8 @@ class HeatMap:
         from rich import box
         from rich.table import Table
 
-        title = f"{self.metric}, best of {len(self.curves)} epochs, mean of {len(self.seeds)} seeds"
+        epochs, seeds = counted(len(self.curves), "epoch"), counted(len(self.seeds), "seed")
+        title = f"{self.metric}, best of {epochs}, mean of {seeds}"
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
         for head in (rf"{self.y.name} \ {self.x.name}", *(f"{value:g}" for value in self.x.values)):
             table.add_column(head, justify="right", no_wrap=True)

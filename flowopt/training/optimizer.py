@@ -24,7 +24,7 @@ from flowopt.training.last_step import LastStep
 from flowopt.training.layout import flat, flat_as, shaped
 from flowopt.training.limiting import ActivationLimiting
 from flowopt.training.saved import FLOW, own_state
-from flowopt.training.step import Outcome, Terms, write
+from flowopt.training.step import Outcome, Terms, within, write
 
 COUNTS = ("steps", "retraces", "nonfinite")
 
@@ -303,7 +303,9 @@ class FlowOptimizer(Optimizer):
 
     def _keep(self, slots: list[_Slot], vectors: dict[str, list[Tensor]]) -> None:
         for place, slot in enumerate(slots):
-            blocks = {path: shaped(parts[place], slot.parameter) for path, parts in vectors.items()}
+            like = [slot.parameter]
+            kept = {path: within(like, Blocks([parts[place]])).parts[0] for path, parts in vectors.items()}
+            blocks = {path: shaped(part, slot.parameter) for path, part in kept.items()}
             self.state[slot.parameter] = blocks
 
     def _welcome(self, slots: list[_Slot], inputs: Inputs) -> None:

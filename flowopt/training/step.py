@@ -108,7 +108,7 @@ def advance(
     pick = rows.picker(~held)
     new_vectors, new_numbers = keeping.pick(carry)
     for path, leaf in new_vectors.items():  # the old trial becomes the point, so the point is written before the trial
-        write(vectors[path], pick(leaf, kept[path]))
+        write(vectors[path], within(vectors[path], pick(leaf, kept[path])))
     write(q, pick(carry.trial["q"], trial))
     for path, number in new_numbers.items():
         numbers[path].copy_(pick(number, numbers[path]))
@@ -155,6 +155,15 @@ def resting(method: Method, pace: Tensor) -> Tensor:
 def wide(parts: Sequence[Tensor]) -> list[Tensor]:
     """The blocks in the precision to compute in: at least single."""
     return [part.float() if part.dtype in (torch.float16, torch.bfloat16) else part for part in parts]
+
+
+def within(parts: Sequence[Tensor], leaf: Blocks) -> Blocks:
+    """A leaf brought within the range of float16 where it is kept so: squares of gradients above 256 are beyond it."""
+    if all(part.dtype != torch.float16 for part in parts):
+        return leaf
+    largest = torch.finfo(torch.float16).max
+    pairs = zip(parts, leaf.parts, strict=True)
+    return Blocks([new.clamp(-largest, largest) if part.dtype == torch.float16 else new for part, new in pairs])
 
 
 def write(parts: Sequence[Tensor], leaf: Tensor | Blocks) -> None:
