@@ -371,7 +371,7 @@ def test_verdicts() -> None:
     z[:3] = 1.0
     text = says(z, 1e-2, Adam())
     assert text.startswith("at eps = 1e-2 99.7 % of the coordinates move as momentum SGD with rate alpha / eps = 0.1 (")
-    assert "(torch.optim.SGD: lr = 1e-2). Hardly anything adapts" in text
+    assert "(torch.optim.SGD: lr = 1e-2 and momentum = beta1). Hardly anything adapts" in text
     assert "plain SGD with rate alpha / eps = 0.1" in says(z, 1e-2, RMSprop(), momentum=False)
     assert "100 % of the coordinates adapt (z_hat > eps): fully adaptive" in says(z, 1e-8, Adam())
     text = says(torch.cat([z, torch.ones(997)]), 1e-2, Adam())

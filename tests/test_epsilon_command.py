@@ -139,3 +139,12 @@ def test_interrupted(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     code, out, err = command("digits", "--out", "none")
     assert code == 130
     assert not (tmp_path / "none" / "histograms.npz").exists()
+
+
+@pytest.mark.filterwarnings("ignore:flowopt")  # the optimizer says it too
+def test_a_training_that_diverges_says_so(command: Any) -> None:
+    """There are bounds, of the steps before."""
+    code, out, err = command("digits", "--set", "lr=1e30")
+    assert code == 0
+    assert "eps from" in out
+    assert "was not finite in 11 of 12 steps" in err

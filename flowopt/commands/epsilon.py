@@ -101,13 +101,13 @@ def epsilon(
     bad = sum(not step.finite for step in history.steps)
     if watched.steps and not watched.latest.histograms:
         raise BadValue(f"{method}: no loss and gradient was finite, so there is no z_hat; try a smaller --set lr=")
-    if bad:
-        which = f"{bad} of {len(history.steps)} steps"
-        print(f"flowopt: loss or gradient was not finite in {which}; z_hat is that of the others", file=sys.stderr)
     if watched.steps:
         found = _findings(optimizer, watched, eps)
         _show(found, history)
         _write(found, folder, json, {"data": data.name, "model": spec, "method": method, "settings": history.settings})
+    if bad:
+        which = f"{bad} of {len(history.steps)} steps"
+        print(f"flowopt: loss or gradient was not finite in {which}; z_hat is that of the others", file=sys.stderr)
     if history.status == "interrupted":
         print(f"flowopt: {history.message}; this is what was done", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)

@@ -110,7 +110,7 @@ def _plain(eps: float, rules: Sequence[Rule]) -> str:
     name = rules[0].system.name
     remark = REMARKS.get(name, "")
     if not remark and all(rule.averages for rule in rules):
-        remark = f" (torch.optim.SGD: lr = {_rates([rule.sgd_rate(eps) for rule in rules])})"
+        remark = f" (torch.optim.SGD: lr = {_rates([rule.sgd_rate(eps) for rule in rules])} and momentum = beta1)"
     return f"{kind} with rate {RATES.get(name, 'alpha / eps')} = {_rate(eps, rules)}{remark}"
 
 
