@@ -18,7 +18,7 @@ demo: .venv/for-use  ## set up, compare the methods on Rosenbrock's valley, say 
 	@echo "The picture lies in $(abspath $(OUT))."
 
 test: lint  ## set up for development, check style and types, run all tests, examples and notebooks
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 lint: .venv/for-development  ## check style and types
 	$(BIN)/ruff check

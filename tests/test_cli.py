@@ -189,7 +189,7 @@ def test_explore_a_function_of_ones_own(tmp_path):
         (("explore", "rosenbrock", "-m", "elrra"), "there is no method named 'elrra'; did you mean 'elra'"),
         (("explore", "rosenbrock", "-m", "torch:Adm"), "did you mean 'Adam'"),
         (("explore", "rosenbrock", "-m", "gd", "--set", "learning=1"), "there is no parameter of gd named 'learning'"),
-        (("explore", "rosenbrock", "-m", "gd", "--set", "lr=-1"), r"h = -1 is outside its range \(0, inf\)"),
+        (("explore", "rosenbrock", "-m", "gd", "--set", "lr=-1"), r"gd: lr = -1 is outside its range \(0, inf\)"),
         (("explore", "rosenbrock", "--set", "problem.dim=1"), "dim = 1 must be a whole number >= 2"),
         (("explore", "rosenbrock", "--steps", "-5"), "max_steps = -5 must be a whole number >= 0"),
         (("explore", "beale", "--x0", "1,2,3"), "takes points of 2 coordinates, not 3"),
