@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from catalogue import CONTROLLERS, INTEGRATORS, KINDS, PARTS, SYSTEMS, accepts_numbers, build
+from together import together
 
 from flowopt.errors import BadValue, UnknownName
 from flowopt.papers import METHODS, method
@@ -23,17 +24,9 @@ SIGNED = {("born_infeld", "v0"), ("separable_hamiltonian", "F0"), ("polyak", "f_
 """Parameters that may have any sign: levels of the objective."""
 
 NUMBERS = [
-    pytest.param(part, field.name, id=f"{part.name}-{field.name}")
-    for part in PARTS
-    for field in dataclasses.fields(part)
-    if accepts_numbers(part, field.name)
+    (part, field.name) for part in PARTS for field in dataclasses.fields(part) if accepts_numbers(part, field.name)
 ]
-SWITCHES = [
-    pytest.param(part, field.name, id=f"{part.name}-{field.name}")
-    for part in PARTS
-    for field in dataclasses.fields(part)
-    if field.type in (bool, "bool")
-]
+SWITCHES = [(part, field.name) for part in PARTS for field in dataclasses.fields(part) if field.type in (bool, "bool")]
 
 
 def defined_in(kind: type[Part]) -> set[type[Part]]:
@@ -48,7 +41,7 @@ def defined_in(kind: type[Part]) -> set[type[Part]]:
     return found
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@together("kind", KINDS)
 def test_every_part_in_the_folder_is_found_by_name(kind: type[Part]) -> None:
     assert set(discover(kind).values()) == defined_in(kind)
     for name, part in discover(kind).items():
@@ -62,7 +55,7 @@ def test_unknown_name_suggests_the_nearest() -> None:
         lookup(KINDS[0], "separable_hamiltonien")
 
 
-@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+@together("part", PARTS)
 def test_part_documents_itself(part: type[Part]) -> None:
     assert part.__doc__
     assert not part.__doc__.startswith(f"{part.__name__}("), "the docstring is the one that dataclass makes up"
@@ -70,7 +63,7 @@ def test_part_documents_itself(part: type[Part]) -> None:
     assert bool(part.source) != (part.name in WITHOUT_SOURCE)
 
 
-@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+@together("part", PARTS)
 def test_part_is_a_frozen_record_of_its_parameters(part: type[Part]) -> None:
     made = build(part)
     assert made == build(part)
@@ -79,7 +72,7 @@ def test_part_is_a_frozen_record_of_its_parameters(part: type[Part]) -> None:
             setattr(made, name, 1)
 
 
-@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+@together("part", PARTS)
 def test_what_a_part_requires_has_a_meaning_and_a_provider(part: type[Part]) -> None:
     provided = {"error"}.union(*(other.provides for other in (*SYSTEMS, *INTEGRATORS)))
     assert part.provides <= set(MEANING)
@@ -97,13 +90,13 @@ def test_a_controller_that_keeps_its_step_says_so() -> None:
     assert [controller.name for controller in CONTROLLERS if not controller.adaptive] == ["fixed"]
 
 
-@pytest.mark.parametrize(
+@together(
     ("part", "name", "nonsense"),
     [
-        pytest.param(*parameter.values, nonsense, id=f"{parameter.id}-{nonsense!r}")
-        for parameter in NUMBERS
+        (part, name, nonsense)
+        for part, name in NUMBERS
         for nonsense in (math.nan, -math.inf, -1, "1", True, [1.0], 1j)
-        if nonsense != -1 or (parameter.values[0].name, parameter.values[1]) not in SIGNED
+        if nonsense != -1 or (part.name, name) not in SIGNED
     ],
 )
 def test_nonsense_is_refused_by_name_and_range(part: type[Part], name: str, nonsense: Any) -> None:
@@ -117,7 +110,7 @@ def test_nonsense_is_refused_by_name_and_range(part: type[Part], name: str, nons
         assert re.search(r"range [\[(]|whole number", message)
 
 
-@pytest.mark.parametrize(("part", "name"), NUMBERS)
+@together(("part", "name"), NUMBERS)
 def test_one_bad_row_of_a_parameter_is_enough(part: type[Part], name: str) -> None:
     good = getattr(build(part), name)
     good = 1.0 if good is None or isinstance(good, str) else float(good)
@@ -125,13 +118,13 @@ def test_one_bad_row_of_a_parameter_is_enough(part: type[Part], name: str) -> No
         build(part, **{name: torch.tensor([good, math.nan])})
 
 
-@pytest.mark.parametrize(("part", "name"), SWITCHES)
+@together(("part", "name"), SWITCHES)
 def test_a_switch_takes_true_and_false_only(part: type[Part], name: str) -> None:
     with pytest.raises(BadValue, match=rf"\b{name}\b"):
         build(part, **{name: "false"})
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@together("name", sorted(METHODS))
 def test_named_method_documents_itself(name: str) -> None:
     entry = METHODS[name]
     made = method(name)
@@ -143,16 +136,16 @@ def test_named_method_documents_itself(name: str) -> None:
     assert made.reading == entry.reading
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@together("name", sorted(METHODS))
 def test_named_method_refuses_unknown_parameters(name: str) -> None:
     with pytest.raises(UnknownName, match=f"parameter of {name}"):
         method(name, momentum_of_inertia=1.0)
 
 
-@pytest.mark.parametrize(
+@together(
     ("name", "parameter"),
     [
-        pytest.param(name, parameter, id=f"{name}-{parameter}")
+        (name, parameter)
         for name in sorted(METHODS)
         for parameter, default in METHODS[name].defaults.items()
         if isinstance(default, float) or (isinstance(default, int) and not isinstance(default, bool))
