@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from together import together
 
 import flowopt
 from flowopt.objective import Objective
@@ -51,8 +52,8 @@ MOVES = {
         lambda y: y * 3.0 + 2.0,
     ),
 }
-moved_problems = pytest.mark.parametrize("move", MOVES)
-base_problems = pytest.mark.parametrize("base", BASES)
+moved_problems = together("move", MOVES)
+base_problems = together("base", BASES)
 
 
 def measure(p, x):
@@ -113,7 +114,7 @@ def test_gradients_are_those_of_the_moved_value(base, move):
         torch.testing.assert_close(grad, by_autograd, rtol=1e-11, atol=1e-11 * by_autograd.abs().max().item())
 
 
-@pytest.mark.parametrize("base", [name for name, p in BASES.items() if p.differentiable_twice])
+@together("base", [name for name, p in BASES.items() if p.differentiable_twice])
 @moved_problems
 def test_rows_stay_apart(base, move):
     p = BASES[base]
@@ -248,7 +249,7 @@ def test_counts_of_a_numpy_function_stay_right():
         Objective(p, torch.zeros(1, dtype=torch.int64)).hvp(torch.ones(1, 2), torch.ones(1, 2))
 
 
-@pytest.mark.parametrize(
+@together(
     ("make", "message"),
     [
         (rotated, "either a seed or a matrix"),

@@ -10,6 +10,7 @@ import scipy.ndimage
 import scipy.optimize
 import textbook
 import torch
+from together import together
 
 import flowopt
 from flowopt.objective import Objective
@@ -39,11 +40,7 @@ TURNED = [("quadratic", {"dim": 3, "seed": 5}), ("quadratic", {"dim": 9, "seed":
 
 
 def cases(given):
-    def name(case):
-        return case[0] + "".join(f"-{key}={value}" for key, value in case[1].items())
-
-    given = list(given)
-    return pytest.mark.parametrize(("name", "options"), given, ids=map(name, given))
+    return together(("name", "options"), given)
 
 
 def sample(p, rows, seed=0):
@@ -74,7 +71,7 @@ def by_autograd(p, x):
     return measure(replace(p, value_and_gradient=None), x)
 
 
-@pytest.mark.parametrize("name", LIBRARY)
+@together("name", LIBRARY)
 def test_the_record_is_complete(name):
     p = problem(name)
     assert p.name == name
@@ -97,7 +94,7 @@ def test_values_are_the_textbook_ones(name, options):
     torch.testing.assert_close(p(x), torch.tensor(f, dtype=torch.float64), rtol=1e-11, atol=1e-14 * scale)
 
 
-@pytest.mark.parametrize(
+@together(
     ("name", "x", "f"),
     [
         ("rosenbrock", (-1.2, 1.0), 24.2),
@@ -137,7 +134,7 @@ def test_no_point_of_the_domain_is_below_the_minimum(name, options):
     assert f.min() >= p.minimum - 1e-15 * max(1.0, abs(p.minimum))
 
 
-@pytest.mark.parametrize("name", [name for name in LIBRARY if problem(name).minimisers])
+@together("name", [name for name in LIBRARY if problem(name).minimisers])
 def test_no_minimiser_is_missing(name):
     """Descents from the lowest hollows of a fine grid end at the listed minimisers, at each of them, or higher up."""
     p = problem(name)
@@ -260,7 +257,7 @@ def test_a_turned_saddle_is_the_same_problem():
     torch.testing.assert_close(uphill_part, torch.tensor([[2.0, -2e-9]], dtype=torch.float64), rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("seed", [None, 3])
+@together("seed", [None, 3])
 def test_quadratics_have_the_spectrum_that_was_asked_for(seed):
     def eigenvalues(**options):
         p = problem("quadratic", seed=seed, **options)
@@ -283,7 +280,7 @@ def test_quadratics_of_other_seeds_are_turned_otherwise():
     assert first.start == again.start != other.start
 
 
-@pytest.mark.parametrize(
+@together(
     ("name", "options", "message"),
     [
         ("rosenbrock", {"dim": 1}, "whole number >= 2"),

@@ -29,7 +29,7 @@ def together(names: str | Sequence[str], cases: Iterable[Any]) -> Callable[[Call
             for shown, error in failed.items():
                 error.add_note(f"with {shown}")
             if failed:
-                message = f"{len(failed)} of {len(cases)} cases failed: " + "; ".join(failed)
+                message = f"{len(failed)} of {len(cases)} cases failed: " + "; ".join(list(failed)[:10])
                 raise BaseExceptionGroup(message, list(failed.values()))
 
         signature = inspect.signature(test)
