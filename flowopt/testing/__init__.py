@@ -1,0 +1,12 @@
+"""What tests and experiments share, here and in other people's packages."""
+
+from flowopt.testing.rounding import (
+    LEAST,
+    Distribution,
+    common_length,
+    nudged,
+    over_seeds,
+    reproducible_length,
+)
+
+__all__ = ["LEAST", "Distribution", "common_length", "nudged", "over_seeds", "reproducible_length"]
