@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from flowopt import citations
 from flowopt.controllers.fixed import Fixed
@@ -11,6 +11,7 @@ from flowopt.controllers.newton_step import NewtonStep
 from flowopt.integrators.symplectic import SymplecticEuler
 from flowopt.kernel import Method
 from flowopt.naming import named
+from flowopt.roles import StepSize
 from flowopt.state import Number
 from flowopt.systems.adabelief import AdaBelief
 from flowopt.systems.adagrad import AdaGrad
@@ -34,20 +35,31 @@ def _published(system: AdaptiveFlow) -> Method:
 
 
 @named("AdaGrad", citations.ADAGRAD)
-def adagrad(lr: Number = 1e-2, eps: Number = 1e-10, weight_decay: Number = 0.0) -> Method:
+def adagrad(
+    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-2, eps: Number = 1e-10, weight_decay: Number = 0.0
+) -> Method:
     """AdaGrad, which is torch.optim.Adagrad: the gradient over the root of the sum of all squared gradients."""
     return _published(AdaGrad(step=lr, eps=eps, weight_decay=weight_decay))
 
 
 @named("RMSprop", citations.RMSPROP)
-def rmsprop(lr: Number = 1e-2, beta2: Number = 0.99, eps: Number = 1e-8, weight_decay: Number = 0.0) -> Method:
+def rmsprop(
+    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-2,
+    beta2: Number = 0.99,
+    eps: Number = 1e-8,
+    weight_decay: Number = 0.0,
+) -> Method:
     """RMSprop, which is torch.optim.RMSprop(alpha=beta2): the gradient over the root of the mean squared gradient."""
     return _published(RMSprop(step=lr, beta2=beta2, eps=eps, weight_decay=weight_decay))
 
 
 @named("Adam", citations.ADAM)
 def adam(
-    lr: Number = 1e-3, beta1: Number = 0.9, beta2: Number = 0.999, eps: Number = 1e-8, weight_decay: Number = 0.0
+    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
+    beta1: Number = 0.9,
+    beta2: Number = 0.999,
+    eps: Number = 1e-8,
+    weight_decay: Number = 0.0,
 ) -> Method:
     """Adam, which is torch.optim.Adam: the mean gradient over the root of the mean squared gradient."""
     return _published(Adam(step=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
@@ -55,7 +67,11 @@ def adam(
 
 @named("AdamW", citations.ADAMW, "the decay of a step is lr weight_decay, as in torch.optim.AdamW")
 def adamw(
-    lr: Number = 1e-3, beta1: Number = 0.9, beta2: Number = 0.999, eps: Number = 1e-8, weight_decay: Number = 1e-2
+    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
+    beta1: Number = 0.9,
+    beta2: Number = 0.999,
+    eps: Number = 1e-8,
+    weight_decay: Number = 1e-2,
 ) -> Method:
     """AdamW, which is torch.optim.AdamW: Adam with a weight decay that the gradients know nothing of."""
     system = Adam(step=lr, beta1=beta1, beta2=beta2, eps=eps)
@@ -64,7 +80,11 @@ def adamw(
 
 @named("AMSGrad", citations.AMSGRAD, "with the bias corrections of Adam, as in torch (the paper has none)")
 def amsgrad(
-    lr: Number = 1e-3, beta1: Number = 0.9, beta2: Number = 0.999, eps: Number = 1e-8, weight_decay: Number = 0.0
+    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
+    beta1: Number = 0.9,
+    beta2: Number = 0.999,
+    eps: Number = 1e-8,
+    weight_decay: Number = 0.0,
 ) -> Method:
     """AMSGrad, which is torch.optim.Adam(amsgrad=True): Adam whose mean squared gradient never falls."""
     return _published(AMSGrad(step=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
@@ -72,7 +92,7 @@ def amsgrad(
 
 @named("DiffGrad", citations.DIFFGRAD, 'form="paper": eps beside the corrected root (the authors\' code: uncorrected)')
 def diffgrad(
-    lr: Number = 1e-3,
+    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
     beta1: Number = 0.9,
     beta2: Number = 0.999,
     eps: Number = 1e-8,
@@ -90,7 +110,7 @@ def diffgrad(
     "among them, and eps beside the uncorrected root)",
 )
 def adamod(
-    lr: Number = 1e-3,
+    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
     beta1: Number = 0.9,
     beta2: Number = 0.999,
     beta3: Number = 0.9999,
@@ -105,7 +125,11 @@ def adamod(
 
 @named("AdaBelief", citations.ADABELIEF + citations.EPSILON, _HISTOGRAMS)
 def adabelief(
-    lr: Number = 1e-3, beta1: Number = 0.9, beta2: Number = 0.999, eps: Number = 1e-16, weight_decay: Number = 0.0
+    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
+    beta1: Number = 0.9,
+    beta2: Number = 0.999,
+    eps: Number = 1e-16,
+    weight_decay: Number = 0.0,
 ) -> Method:
     """AdaBelief: Adam that divides by how far the gradient is from its mean."""
     return _published(AdaBelief(step=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
@@ -113,7 +137,7 @@ def adabelief(
 
 @named("MADGRAD", citations.MADGRAD, "Algorithm 1, with lr where the authors' code has lr + eps")
 def madgrad(
-    lr: Number = 1e-2,
+    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-2,
     beta1: Number = 0.9,
     eps: Number = 1e-6,
     weight_decay: Number = 0.0,
@@ -125,7 +149,11 @@ def madgrad(
 
 @named("EAdam", citations.EADAM + citations.EPSILON, _HISTOGRAMS)
 def eadam(
-    lr: Number = 1e-3, beta1: Number = 0.9, beta2: Number = 0.999, eps: Number = 1e-8, weight_decay: Number = 0.0
+    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
+    beta1: Number = 0.9,
+    beta2: Number = 0.999,
+    eps: Number = 1e-8,
+    weight_decay: Number = 0.0,
 ) -> Method:
     """EAdam: Adam with eps added to the mean squared gradient in every step."""
     return _published(EAdam(step=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
@@ -133,7 +161,11 @@ def eadam(
 
 @named("AdaMomentum", citations.ADAMOMENTUM + citations.EPSILON, _HISTOGRAMS)
 def adamomentum(
-    lr: Number = 1e-3, beta1: Number = 0.9, beta2: Number = 0.999, eps: Number = 1e-16, weight_decay: Number = 0.0
+    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
+    beta1: Number = 0.9,
+    beta2: Number = 0.999,
+    eps: Number = 1e-16,
+    weight_decay: Number = 0.0,
 ) -> Method:
     """AdaMomentum: EAdam that squares the mean gradient in place of the gradient."""
     return _published(AdaMomentum(step=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
@@ -141,7 +173,7 @@ def adamomentum(
 
 @named("TLR over Adam", citations.TLR, "gamma = 0.33 as in the text (the authors' code: 0.20); guarded; K as in `tlr`")
 def tlr_adam(
-    lr: Number = 1e-3,
+    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
     beta1: Number = 0.9,
     beta2: Number = 0.999,
     eps: Number = 1e-8,
@@ -166,7 +198,7 @@ def tlr_adam(
 
 @named("hypergradient Adam", citations.HYPERGRADIENT, "Adam-HD is the additive form")
 def hypergradient_adam(
-    lr: Number = 1e-3,
+    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
     beta: Number = 1e-3,
     form: Literal["additive", "multiplicative"] = "additive",
     beta1: Number = 0.9,

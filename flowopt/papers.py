@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
 from flowopt.kernel import Method
 from flowopt.naming import METHODS, named
 from flowopt.parts import Integrator, Transform
+from flowopt.roles import LowerBound, StepSize
 from flowopt.state import Number
 from flowopt.systems.born_infeld import BornInfeld
 from flowopt.systems.gradient_flow import GradientFlow
@@ -93,7 +94,7 @@ __all__ = ["METHODS", "as_method", "method", "named"]
 
 
 @named("gradient descent", citations.CAUCHY)
-def gd(lr: Number = 1e-3) -> Method:
+def gd(lr: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3) -> Method:
     """Gradient descent: gradient flow by forward Euler with a fixed step, which is torch.optim.SGD(lr).
 
     The default is half the stability limit 2/1002 of Rosenbrock's minimum.
@@ -102,7 +103,7 @@ def gd(lr: Number = 1e-3) -> Method:
 
 
 @named("heavy ball (Polyak), ECDSep eq 13", citations.POLYAK_1964)
-def gdm(lr: Number = 1e-3, beta: Number = 0.9) -> Method:
+def gdm(lr: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3, beta: Number = 0.9) -> Method:
     """Gradient descent with momentum by symplectic Euler, which is torch.optim.SGD(lr, momentum=beta).
 
     p <- beta p - grad f, q <- q + lr p.
@@ -112,7 +113,7 @@ def gdm(lr: Number = 1e-3, beta: Number = 0.9) -> Method:
 
 
 @named("Nesterov; Su, Boyd, Candes", citations.NESTEROV)
-def nesterov(lr: Number = 1e-3, r: Number = 3.0) -> Method:
+def nesterov(lr: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3, r: Number = 3.0) -> Method:
     """Nesterov's accelerated gradient: Nesterov's flow by look-ahead Euler with h = sqrt(lr).
 
     With r = 3 the momentum factor is Nesterov's k/(k+3).
@@ -127,7 +128,7 @@ def nesterov(lr: Number = 1e-3, r: Number = 3.0) -> Method:
     "eqs 9 and 10 (the gradient difference is divided by the step; Algorithm 1 multiplies); d_{-1} = 0 at the start",
 )
 def ecco(
-    eta: Number = 0.1,
+    eta: Annotated[Number, StepSize(1e-5, 100.0)] = 0.1,
     scaling: Literal["identity", "curvature", "gradient_difference"] = "gradient_difference",
     difference: Literal["divide", "multiply"] = "divide",
     normalise: Literal["max", "mean"] | None = None,
@@ -145,7 +146,9 @@ def ecco(
     citations.ECCO + citations.MALITSKY_MISHCHENKO,
     "ours: ECCO's error control with identity scaling and a second bound from the secant curvature",
 )
-def ecco_stable(eta: Number = 0.1, safety: Number = 0.5, h_max: Number = 1.0) -> Method:
+def ecco_stable(
+    eta: Annotated[Number, StepSize(1e-5, 100.0)] = 0.1, safety: Number = 0.5, h_max: Number = 1.0
+) -> Method:
     """Gradient flow by forward Euler under truncation-error control inside the stability limit (ours)."""
     return Method(GradientFlow(), ForwardEuler(), StabilityLimitedLTE(eta, h_max, safety))
 
@@ -171,9 +174,9 @@ def _ecdsep(
 )
 def ecdsep(
     eta: Number = 1.0,
-    dt: Number = 0.4,
+    dt: Annotated[Number, StepSize(1e-3, 10.0)] = 0.4,
     nu: Number = 1e-5,
-    F0: Number = 0.0,
+    F0: Annotated[Number, LowerBound()] = 0.0,
     delta_energy: Number = 0.0,
     s: Literal[0, 1] = 1,
     weight_decay: Number = 0.0,
@@ -201,9 +204,9 @@ def ecdsep(
 @named("ECDSep, second order", citations.ECDSEP, "the Strang splitting that the paper names as future work")
 def ecdsep_strang(
     eta: Number = 1.0,
-    dt: Number = 0.4,
+    dt: Annotated[Number, StepSize(1e-3, 10.0)] = 0.4,
     nu: Number = 1e-5,
-    F0: Number = 0.0,
+    F0: Annotated[Number, LowerBound()] = 0.0,
     delta_energy: Number = 0.0,
     s: Literal[0, 1] = 1,
     weight_decay: Number = 0.0,
@@ -225,8 +228,8 @@ def ecdsep_strang(
 
 @named("BBI (Born-Infeld)", citations.BBI, "the energy is that of the start, V(q_0) + delta_energy")
 def bbi(
-    dt: Number = 1e-2,
-    v0: Number = 0.0,
+    dt: Annotated[Number, StepSize(1e-5, 1.0)] = 1e-2,
+    v0: Annotated[Number, LowerBound()] = 0.0,
     delta_energy: Number = 0.0,
     conserve_energy: bool = True,
     fixed_bounces: int = 0,
@@ -247,7 +250,7 @@ def bbi(
     "gives (the paper prints |G|); a denominator <= 0 counts as ratio gamma_max",
 )
 def elra(
-    alpha0: Number = 1e-3,
+    alpha0: Annotated[Number, StepSize(1e-8, 1.0)] = 1e-3,
     kappa: Number | Literal["auto"] = 1.0,
     gamma_max: Number = 1e6,
     retrace: Literal["initial", "epoch"] | None = "initial",
@@ -277,7 +280,7 @@ _TLR_READING = "gamma = 0.33 as in the text (the authors' code and figure 1: 0.2
 
 @named("TLR", citations.TLR, _TLR_READING)
 def tlr(
-    lr: Number = 1e-3,
+    lr: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3,
     gamma: Number = 0.33,
     K: int | None = None,
     p: float = 0.20,
@@ -293,7 +296,7 @@ def tlr(
 
 @named("TLR over momentum", citations.TLR, _TLR_READING)
 def tlr_gdm(
-    lr: Number = 1e-3,
+    lr: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3,
     beta: Number = 0.9,
     gamma: Number = 0.33,
     K: int | None = None,
@@ -310,26 +313,34 @@ def tlr_gdm(
 
 @named("hypergradient descent", citations.HYPERGRADIENT, "the two forms as the TLR paper compares them")
 def hypergradient(
-    lr: Number = 1e-3, beta: Number = 1e-3, form: Literal["additive", "multiplicative"] = "multiplicative"
+    lr: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3,
+    beta: Number = 1e-3,
+    form: Literal["additive", "multiplicative"] = "multiplicative",
 ) -> Method:
     """Gradient descent whose learning rate descends its own gradient."""
     return Method(GradientFlow(), ForwardEuler(), Hypergradient(lr, beta, form))
 
 
 @named("Armijo line search", citations.ARMIJO)
-def armijo(h0: Number = 1.0, c: Number = 1e-4, shrink: Number = 0.5, grow: Number = 2.0) -> Method:
+def armijo(
+    h0: Annotated[Number, StepSize(1e-6, 100.0)] = 1.0, c: Number = 1e-4, shrink: Number = 0.5, grow: Number = 2.0
+) -> Method:
     """Gradient descent with Armijo backtracking."""
     return Method(GradientFlow(), ForwardEuler(), Armijo(h0, c, shrink, grow))
 
 
 @named("Polyak's step size", citations.POLYAK_1969)
-def polyak(f_star: Number = 0.0, scale: Number = 1.0, h_max: Number = float("inf")) -> Method:
+def polyak(
+    f_star: Annotated[Number, LowerBound()] = 0.0,
+    scale: Annotated[Number, StepSize(1e-2, 10.0)] = 1.0,
+    h_max: Number = float("inf"),
+) -> Method:
     """Gradient descent with Polyak's step size; f_star is the minimum of f, or a lower bound."""
     return Method(GradientFlow(), ForwardEuler(), Polyak(f_star, scale, h_max))
 
 
 @named("step decay", citations.STEP_DECAY)
-def step_decay(lr: Number = 1e-3, factor: Number = 0.1, every: int = 1000) -> Method:
+def step_decay(lr: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3, factor: Number = 0.1, every: int = 1000) -> Method:
     """Gradient descent whose learning rate falls by a factor every so many steps, which is SGD with StepLR in torch."""
     return Method(GradientFlow(), ForwardEuler(), StepDecay(lr, factor, every))
 
@@ -341,11 +352,11 @@ def step_decay(lr: Number = 1e-3, factor: Number = 0.1, every: int = 1000) -> Me
     "where they train deep networks), without the 1e-8 that the code adds to c |grad f|^2",
 )
 def sps(
-    f_star: Number = 0.0,
+    f_star: Annotated[Number, LowerBound()] = 0.0,
     c: Number = 0.5,
     growth: Number = 2.0,
     batches_per_epoch: int = 500,
-    h0: Number = 1.0,
+    h0: Annotated[Number, StepSize(1e-6, 100.0)] = 1.0,
     h_max: Number = float("inf"),
 ) -> Method:
     """SPS: gradient descent with Polyak's step on each batch, which may grow by the factor `growth` in an epoch.
@@ -365,7 +376,7 @@ def sps(
     "that will not do, the next smaller one is made (the authors' code: one of 1e-6)",
 )
 def sls(
-    h0: Number = 1.0,
+    h0: Annotated[Number, StepSize(1e-6, 10.0)] = 1.0,
     c: Number = 0.1,
     shrink: Number = 0.9,
     tries: int = 100,
@@ -383,25 +394,25 @@ def sls(
 
 
 @named("Barzilai, Borwein", citations.BARZILAI_BORWEIN)
-def bb(variant: Literal[1, 2] = 1, h0: Number = 1e-3, grow: Number = 10.0) -> Method:
+def bb(variant: Literal[1, 2] = 1, h0: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3, grow: Number = 10.0) -> Method:
     """Gradient descent with the Barzilai-Borwein step size."""
     return Method(GradientFlow(), ForwardEuler(), BarzilaiBorwein(variant, h0, grow))
 
 
 @named("gradient flow, Dormand-Prince 5(4)", citations.DORMAND_PRINCE)
-def flow(rtol: Number = 1e-6, atol: Number = 1e-9) -> Method:
+def flow(rtol: Annotated[Number, StepSize(1e-10, 1.0)] = 1e-6, atol: Number = 1e-9) -> Method:
     """Gradient flow itself, followed closely by Dormand-Prince 5(4) under PI control."""
     return Method(GradientFlow(), DormandPrince(), PI(rtol, atol))
 
 
 @named("backward Euler (proximal point)", citations.ROCKAFELLAR)
-def implicit(dt: Number = 0.1) -> Method:
+def implicit(dt: Annotated[Number, StepSize(1e-3, 1e4)] = 0.1) -> Method:
     """Gradient flow by backward Euler, which is the proximal point method."""
     return Method(GradientFlow(), BackwardEuler(), Fixed(dt))
 
 
 @named("Newton's flow", citations.BRANIN)
-def newton(dt: Number = 1.0, damping: Number = 0.0) -> Method:
+def newton(dt: Annotated[Number, StepSize(1e-2, 10.0)] = 1.0, damping: Number = 0.0) -> Method:
     """Newton's flow by forward Euler; with dt = 1 and no damping, Newton's method."""
     return Method(NewtonFlow(damping), ForwardEuler(), Fixed(dt))
 
