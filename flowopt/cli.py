@@ -136,7 +136,7 @@ def explore(
     method: Annotated[
         list[str],
         typer.Option("--method", "-m", help="A method's name, torch:OPTIMIZER or scipy:MINIMIZER; may be given again."),
-    ] = ["ecco"],  # noqa: B006 (typer reads the default and never changes it)
+    ] = ["ecco_stable"],  # noqa: B006 (typer reads the default and never changes it)
     x0: Starts = [],  # noqa: B006
     grid: Annotated[int | None, typer.Option(metavar="N", help="Start from an N x N grid over the domain.")] = None,
     dim: Dim = None,

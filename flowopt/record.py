@@ -138,6 +138,7 @@ class Recorder:
             steps=self.stopped_at,
             evaluations={kind: self._final[kind] for kind in ("gradient", "value", "hvp")},
             best_f=self._final["best_f"],
+            best_x=self._final["best_x"],
             average=self._final.get("average"),
             average_f=self._final.get("average_f"),
             about=about,

@@ -21,9 +21,9 @@ from flowopt.problems.own import as_problem
 from flowopt.problems.problem import Problem
 from flowopt.registry import lookup
 from flowopt.replay import Solo, side_by_side
+from flowopt.sentences import standing
 from flowopt.solve import as_starts
 from flowopt.state import State, Status
-from flowopt.stopping import standing
 from flowopt.trajectory import Trajectory
 
 Array = NDArray[Any]

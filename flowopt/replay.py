@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from flowopt.record import COLUMNS, Recorder
 from flowopt.state import Status
-from flowopt.trajectory import Trajectory
+from flowopt.trajectory import Trajectory, lowest
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,11 @@ def side_by_side(solos: Sequence[Solo], every: int, about: dict[str, Any]) -> Tr
     x = torch.from_numpy(solos[0].columns["x"])
     recorder = Recorder(len(solos), x.shape[1], every, x.dtype)
     lengths = torch.tensor([len(solo.columns["f"]) for solo in solos])
-    lowest = np.array([np.min(solo.columns["f"]) for solo in solos])
+    best = [int(lowest(solo.columns["f"])) for solo in solos]
+    bests = {
+        f"best_{name}": torch.from_numpy(np.stack([s.columns[name][i] for s, i in zip(solos, best, strict=True)]))
+        for name in ("f", "x")
+    }
     for attempt in range(int(lengths.max())):
         running = [solos[i] for i in recorder.active.tolist()]
         ends = lengths[recorder.active] == attempt + 1
@@ -44,7 +48,7 @@ def side_by_side(solos: Sequence[Solo], every: int, about: dict[str, Any]) -> Tr
             recorder.add(attempt, entry)
         if bool(ends.any()):
             counts = {kind: torch.tensor([solo.counts[kind] for solo in running]) for kind in running[0].counts}
-            counts["best_f"] = torch.from_numpy(lowest[recorder.active.numpy()])
+            counts |= {name: found[recorder.active] for name, found in bests.items()}
             ended = [solo for solo, end in zip(running, ends.tolist(), strict=True) if end]
             code = torch.tensor([int(solo.status) for solo in ended], dtype=torch.int8)
             recorder.retire(ends, attempt, code, [solo.message for solo in ended], entry, counts)

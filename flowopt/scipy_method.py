@@ -31,7 +31,7 @@ STOP_ITERATION = 99
 """SciPy's own status code after a callback raised StopIteration."""
 
 
-def scipy_method(method: Any = "ecco", /, **parameters: Any) -> Callable[..., scipy.optimize.OptimizeResult]:
+def scipy_method(method: Any = "ecco_stable", /, **parameters: Any) -> Callable[..., scipy.optimize.OptimizeResult]:
     """A method as a callable for ``scipy.optimize.minimize(fun, x0, jac=..., method=scipy_method("elra"))``.
 
     >>> from scipy.optimize import minimize, rosen, rosen_der
@@ -39,7 +39,8 @@ def scipy_method(method: Any = "ecco", /, **parameters: Any) -> Callable[..., sc
     >>> result.nit, result.success
     (9, False)
 
-    `method` and `parameters` are those of `flowopt.minimize`. Options of the run: max_steps (or maxiter, its name in
+    `method` and `parameters` are those of `flowopt.minimize` (ECCO as published, ``"ecco"``, does not converge; the
+    default does). Options of the run: max_steps (or maxiter, its name in
     SciPy), gtol (also ``tol=``), f_target, t_end, record_every, seed, h_min. With ``jac=True`` fun returns value and
     gradient; without jac the gradient is a central difference, and each of its calls of fun is counted.
 

@@ -5,6 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import overload
 
+SHOWN = 6
+"""Coordinates of a position that a message prints."""
+
+
+def standing(x: Sequence[float], value: float, slope: float | None = None) -> str:
+    """Where a row stands, for a message: the first SHOWN coordinates of x, f and, if it is given, |grad f|."""
+    position = ", ".join(f"{number:.6g}" for number in x[:SHOWN]) + (", ..." if len(x) > SHOWN else "")
+    text = f"at x = ({position}), f = {value:.6g}"
+    return text if slope is None else f"{text}, |grad f| = {slope:.3g}"
+
 
 class Sentences(Sequence[str]):
     """A sequence of texts whose items are made on demand; equal to any sequence of the same texts."""

@@ -28,7 +28,7 @@ from flowopt.trajectory import Trajectory
 def minimize(
     problem: str | Problem | Callable[[Tensor], Tensor],
     x0: Any = None,
-    method: Any = "ecco",
+    method: Any = "ecco_stable",
     max_steps: int = 1000,
     gtol: float = 1e-6,
     ftol: float | None = None,
@@ -49,6 +49,8 @@ def minimize(
     x0          starting point(s); the problem's standard start if None. float32 input runs in float32.
     method      a name (`flowopt.list_methods()`), a Method, a torch.optim.Optimizer class or a factory of instances,
                 ``"torch:Adam"``, or ``"scipy:BFGS"``. `overrides` are its parameters: ``eta=0.1``, ``lr=1e-2``.
+                The default is ECCO inside the stability limit, which converges; ECCO as published (``"ecco"``) ends
+                in a hop of its largest step around the minimum, of ``|x|^2`` even.
     max_steps   attempted steps, rejected ones included.
     gtol        a row has converged when ``|grad f| <= gtol``; 0 turns the test off unless the gradient is exactly 0.
     ftol        ... or when ``f - minimum <= ftol``; needs a problem with a known minimum.
@@ -174,7 +176,7 @@ class _Run:
         nothing = torch.full_like(self.carry.t, torch.nan)
         point = self.carry.point
         self.report = Report(self.carry.alive, nothing, None, method.system.energy(point.state, point.evaluation))
-        self.best = point.evaluation.value
+        self.best = point.evaluation.value, q
 
     def go(self, max_steps: int, callback: Callback | None, bar: Callable[[int], None]) -> None:
         """Step until every row has stopped. A first Ctrl-C ends the run between two steps."""
@@ -205,7 +207,8 @@ class _Run:
         tried = self.objective(trial)
         carry, report = judge(self.method, pending, tried, self.objective)
         self.trial, self.tried, self.carry, self.report = trial, tried, carry, report
-        self.best = torch.fmin(self.best, carry.point.evaluation.value)
+        here = carry.point.evaluation.value, carry.point.state["q"]
+        self.best = rows.picker(here[0] < self.best[0])(here, self.best)
         self.attempt += 1
 
     def _record(self) -> None:
@@ -253,7 +256,7 @@ class _Run:
         self._retire(everyone, code, [f"{why} after {self.attempt} steps; this is what was done"] * len(code))
 
     def _retire(self, stopped: Tensor, code: Tensor, messages: Sequence[str]) -> None:
-        final = self.objective.counts() | {"best_f": self.best}
+        final = self.objective.counts() | {"best_f": self.best[0], "best_x": self.best[1]}
         if "average" in self.carry.point.state:
             average = self.carry.point.state["average"]
             final |= {"average": average, "average_f": self.objective.problem.value(average)}

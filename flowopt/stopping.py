@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +9,8 @@ from torch import Tensor
 
 from flowopt import rows
 from flowopt.kernel import Carry, Method, Report
-from flowopt.sentences import Sentences
+from flowopt.sentences import SHOWN, Sentences, standing
 from flowopt.state import Evaluation, Status
-
-SHOWN = 6
-"""Coordinates of a position that a message prints."""
 
 REASONS = {
     Status.CONVERGED: "converged",
@@ -26,12 +22,6 @@ REASONS = {
     Status.DIVERGED: "diverged: the gradient grew beyond what can be squared",
     Status.SOLVER_FAILED: "the implicit equations of the step were not solved; try a smaller step",
 }
-
-
-def standing(x: Sequence[float], value: float, slope: float) -> str:
-    """Where a row stands, for a message: the first SHOWN coordinates of x, f and |grad f|."""
-    position = ", ".join(f"{number:.6g}" for number in x[:SHOWN]) + (", ..." if len(x) > SHOWN else "")
-    return f"at x = ({position}), f = {value:.6g}, |grad f| = {slope:.3g}"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from flowopt.errors import BadValue
 from flowopt.files import plain, replacing
+from flowopt.sentences import standing
 from flowopt.state import Status
 
 FORMAT = 1
@@ -60,6 +61,8 @@ class Trajectory:
     """Evaluations per row, ``(B,)`` each: ``gradient``, ``value``, ``hvp``."""
     best_f: Array
     """Lowest f that the row was accepted at, ``(B,)``, over all steps and not only the recorded ones."""
+    best_x: Array
+    """Where that was, ``(B, D)``."""
     average: Array | None = None
     """Average of the iterates, ``(B, D)``, of a method with IterateAveraging."""
     average_f: Array | None = None
@@ -116,6 +119,7 @@ class Trajectory:
             steps=self.steps[pick],
             evaluations={kind: count[pick] for kind, count in self.evaluations.items()},
             best_f=self.best_f[pick],
+            best_x=self.best_x[pick],
             average=None if self.average is None else self.average[pick],
             average_f=None if self.average_f is None else self.average_f[pick],
             about=self.about,
@@ -126,10 +130,14 @@ class Trajectory:
         lines = [f"{self.about.get('method', '?')} on {self.about.get('problem', '?')}: {self.rows} row(s)"]
         for code in np.unique(self.status):
             of_it = np.flatnonzero(self.status == code)
+            start, best, last = (np.median(f[of_it]) for f in (self.f[0], self.best_f, self.final_f))
             lines.append(
-                f"  {Status(int(code)).words}: {len(of_it)} row(s), median f {np.median(self.final_f[of_it]):.6g}, "
-                f"median steps {np.median(self.steps[of_it]):g}; e.g. {self.message[of_it[0]]}"
+                f"  {Status(int(code)).words}: {len(of_it)} row(s), median f {start:.6g} at the start, {best:.6g} at "
+                f"best, {last:.6g} at the end, median steps {np.median(self.steps[of_it]):g}; "
+                f"e.g. {self.message[of_it[0]]}"
             )
+        row = int(lowest(self.best_f))
+        lines.append(f"  best of all, in row {row}: {standing(self.best_x[row].tolist(), self.best_f[row])}")
         return "\n".join(lines)
 
     def plot(self, problem: Any = None, path: str | Path | None = None) -> Any:
@@ -171,8 +179,9 @@ class Trajectory:
                 text = json.loads(str(file["text"]))
                 if text["format"] != FORMAT:
                     raise BadValue(f"{path} has file format {text['format']}; this version reads {FORMAT}")
-                arrays = {name: file[name] for name in (*_PER_RECORD, *_PER_ROW, "attempt", "status")}
+                arrays = {name: file[name] for name in (*_PER_RECORD, "steps", "best_f", "attempt", "status")}
                 arrays |= {name: file[name] for name in _OPTIONAL if name in file.files}
+                arrays["best_x"] = file["best_x"] if "best_x" in file.files else _best_recorded(arrays)
                 kinds = {kind: file[f"evaluations_{kind}"] for kind in _KINDS}
         except FileNotFoundError:
             raise
@@ -184,6 +193,19 @@ class Trajectory:
 
 
 _PER_RECORD = ("x", "f", "grad_norm", "h", "t", "error", "energy", "accepted", "cost")
-_PER_ROW = ("steps", "best_f")
+_PER_ROW = ("steps", "best_f", "best_x")
 _OPTIONAL = ("average", "average_f")
 _KINDS = ("gradient", "value", "hvp")
+
+
+def lowest(f: Array) -> Array:
+    """Number of the record with the lowest f ``(T, ...)``; the first one where none is a number."""
+    return np.asarray(np.where(np.isnan(f), np.inf, f).argmin(0))
+
+
+def _best_recorded(arrays: dict[str, Array]) -> Array:
+    """best_x ``(B, D)`` for files from before it was saved; NaN in rows whose lowest f stands in no record."""
+    row = np.arange(arrays["f"].shape[1])
+    best = lowest(arrays["f"])
+    known = arrays["f"][best, row] == arrays["best_f"]
+    return np.where(known[:, None], arrays["x"][best, row], np.nan)

@@ -20,8 +20,9 @@ from flowopt.problems.problem import Problem
 from flowopt.progress import Callback, Progress, progress_bar
 from flowopt.record import COLUMNS
 from flowopt.replay import Solo, side_by_side
+from flowopt.sentences import standing
 from flowopt.state import Status
-from flowopt.stopping import REASONS, Stopping, standing
+from flowopt.stopping import REASONS, Stopping
 from flowopt.trajectory import Trajectory
 
 Array = NDArray[Any]
