@@ -1,49 +1,27 @@
 """flowopt: optimization as numerical integration."""
 
-from flowopt.comparison import compare
-from flowopt.errors import BadValue, FlowoptError, IncompatibleParts, UnknownName
-from flowopt.kernel import Method
-from flowopt.listing import list_controllers, list_integrators, list_methods, list_problems, list_systems
-from flowopt.papers import method
-from flowopt.problems import Problem, noisy, problem, rotated, scaled, shifted
-from flowopt.problems.own import from_numpy
-from flowopt.reference import reference
-from flowopt.scipy_method import scipy_method
-from flowopt.solve import minimize
-from flowopt.state import Status
-from flowopt.training.ensemble import Ensemble
-from flowopt.training.limiting import ActivationLimiting
-from flowopt.training.optimizer import FlowOptimizer
-from flowopt.trajectory import Trajectory
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "ActivationLimiting",
-    "BadValue",
-    "Ensemble",
-    "FlowOptimizer",
-    "FlowoptError",
-    "IncompatibleParts",
-    "Method",
-    "Problem",
-    "Status",
-    "Trajectory",
-    "UnknownName",
-    "compare",
-    "from_numpy",
-    "list_controllers",
-    "list_integrators",
-    "list_methods",
-    "list_problems",
-    "list_systems",
-    "method",
-    "minimize",
-    "noisy",
-    "problem",
-    "reference",
-    "rotated",
-    "scaled",
-    "scipy_method",
-    "shifted",
-]
+if TYPE_CHECKING:
+    from flowopt._public import *  # noqa: F403
+else:
+    # Names are looked up when they are asked for: torch takes two seconds to import, and neither `flowopt --help` nor a
+    # mistyped command needs it.
+
+    def __getattr__(name: str) -> object:
+        if name.startswith("_") and name != "__all__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if find_spec(f"{__name__}.{name}") is not None:  # a module, or a folder such as flowopt.training
+            return import_module(f"{__name__}.{name}")
+        try:
+            found = getattr(import_module(f"{__name__}._public"), name)
+        except AttributeError:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+        return globals().setdefault(name, found)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__getattr__("__all__")})

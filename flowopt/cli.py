@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,12 +18,13 @@ from flowopt.commands.options import INTERRUPTED, USAGE, Json
 from flowopt.commands.train import train
 from flowopt.errors import BadValue, FlowoptError, UnknownName
 from flowopt.files import check_writable, write_json
-from flowopt.papers import METHODS, as_method
-from flowopt.problems.own import as_problem
-from flowopt.problems.problem import Problem
 from flowopt.progress import progress_bar
-from flowopt.state import Status
-from flowopt.trajectory import Trajectory
+
+# What needs torch is imported where it is used: help and a mistyped option are there at once. typer reads the
+# annotations of commands, which are therefore of plain types.
+if TYPE_CHECKING:
+    from flowopt.problems.problem import Problem
+    from flowopt.trajectory import Trajectory
 
 app = typer.Typer(
     name="flowopt",
@@ -111,6 +112,8 @@ def cite(
     method: Annotated[str, typer.Argument(help="A method's name (flowopt list methods).")], json: Json = None
 ) -> None:
     """Print whose method it is, as BibTeX, and which reading of the paper it follows."""
+    from flowopt.papers import METHODS
+
     if method not in METHODS:
         raise UnknownName("method", method, METHODS)
     entry = METHODS[method]
@@ -153,6 +156,8 @@ def explore(
 ) -> None:
     """Run methods on a problem; print how they ended; write trajectories (.npz) and pictures of paths and panels."""
     from flowopt import settings, tables
+    from flowopt.papers import METHODS, as_method
+    from flowopt.state import Status
 
     chosen = list(dict.fromkeys(method))
     given = settings.assign(set_, chosen)
@@ -229,6 +234,8 @@ def compare(
 
 
 def _problem(name: str, options: dict[str, Any], dim: int | None, start: Any) -> Problem:
+    from flowopt.problems.own import as_problem
+
     if dim is not None:
         if "dim" in options:
             raise BadValue("give --dim or --set problem.dim=..., not both")
@@ -251,6 +258,8 @@ def _plain(name: str) -> str:
 
 def _numbers(runs: dict[str, Trajectory], problem: Problem) -> list[dict[str, Any]]:
     import torch
+
+    from flowopt.state import Status
 
     return [
         {

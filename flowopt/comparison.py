@@ -22,7 +22,7 @@ from flowopt.parts import System
 from flowopt.problems.own import as_problem
 from flowopt.problems.problem import Problem
 from flowopt.progress import progress_bar
-from flowopt.reference import reference
+from flowopt.reference_solution import reference
 from flowopt.solve import as_starts, minimize
 from flowopt.state import Status
 from flowopt.systems.gradient_flow import GradientFlow

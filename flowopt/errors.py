@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
-
-import torch
-from torch import Tensor
 
 
 class FlowoptError(ValueError):
@@ -39,8 +37,8 @@ def check_range(
     owner: str,
     name: str,
     value: Any,
-    low: float = -torch.inf,
-    high: float = torch.inf,
+    low: float = -math.inf,
+    high: float = math.inf,
     *,
     open_low: bool = False,
     open_high: bool = False,
@@ -50,9 +48,11 @@ def check_range(
 
     A value must be finite, unless `infinite` says that infinity has a meaning (a bound that does not bound).
     """
+    from torch import Tensor  # here, so that the command line can say what is wrong without waiting for torch
+
     numbers = value if isinstance(value, Tensor) else _number(owner, name, value)
-    open_low = open_low or low == -torch.inf
-    open_high = open_high or (high == torch.inf and not infinite)
+    open_low = open_low or low == -math.inf
+    open_high = open_high or (high == math.inf and not infinite)
     inside = (numbers > low if open_low else numbers >= low) & (numbers < high if open_high else numbers <= high)
     if not bool(inside.all() if isinstance(inside, Tensor) else inside):
         left, right = "(" if open_low else "[", ")" if open_high else "]"

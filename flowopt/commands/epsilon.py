@@ -6,33 +6,20 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
-from torch import nn
-from torch.optim import Optimizer
 
-from flowopt.commands.networks import (
-    DEFAULT_MODELS,
-    check_names,
-    device_named,
-    folder_name,
-    free_number,
-    network,
-    numbered,
-)
 from flowopt.commands.options import INTERRUPTED, Json
-from flowopt.commands.train_settings import make_optimizer, sort_out
-from flowopt.diagnostics.epsilon import AdaptiveShare, EpsilonBounds, adaptive_share, epsilon_bounds
-from flowopt.diagnostics.histograms import GradientHistograms
-from flowopt.diagnostics.record import SNAPSHOTS
-from flowopt.diagnostics.words import judgement, left_out, share_table, verdict
-from flowopt.diagnostics.z_hat import name_parameters, rules, z_hats
 from flowopt.errors import BadValue, check_count, check_positive
 from flowopt.files import check_writable, write_json
-from flowopt.training import datasets
-from flowopt.training.history import History
-from flowopt.training.loop import fit
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from flowopt.diagnostics.epsilon import AdaptiveShare, EpsilonBounds
+    from flowopt.diagnostics.histograms import GradientHistograms
+    from flowopt.training.history import History
 
 DATA, PICTURE = "histograms.npz", "histograms.png"
 
@@ -76,6 +63,24 @@ def epsilon(
     Writes histograms of z_hat, the numbers that eps competes with, as a picture and as data. At the end of the first
     epoch the bounds are those of Algorithm 2 of the paper on epsilon from gradient histograms.
     """
+    from torch import nn
+
+    from flowopt.commands.networks import (
+        DEFAULT_MODELS,
+        check_names,
+        device_named,
+        folder_name,
+        free_number,
+        network,
+        numbered,
+    )
+    from flowopt.commands.train_settings import make_optimizer, sort_out
+    from flowopt.diagnostics.histograms import GradientHistograms
+    from flowopt.diagnostics.record import SNAPSHOTS
+    from flowopt.diagnostics.z_hat import name_parameters, rules
+    from flowopt.training import datasets
+    from flowopt.training.loop import fit
+
     given = sort_out(set_, [method])
     for option, value, least in (("--epochs", epochs, 1), ("--batch-size", batch_size, 1), ("--seed", seed, 0)):
         check_count("flowopt epsilon", option, value, least)
@@ -123,6 +128,8 @@ class _Findings(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """For a file."""
+        from flowopt.diagnostics.words import verdict
+
         return {
             "optimizer": [rule.to_dict() for rule in self.watched.rules],
             "bounds": self.bounds.to_dict(),
@@ -132,6 +139,9 @@ class _Findings(NamedTuple):
 
 
 def _findings(optimizer: Optimizer, watched: GradientHistograms, asked: Sequence[float]) -> _Findings:
+    from flowopt.diagnostics.epsilon import adaptive_share, epsilon_bounds
+    from flowopt.diagnostics.z_hat import z_hats
+
     if watched.latest.step < watched.steps:
         watched.measure()
     numbers = z_hats(optimizer)
@@ -143,6 +153,7 @@ def _findings(optimizer: Optimizer, watched: GradientHistograms, asked: Sequence
 
 def _show(found: _Findings, history: History) -> None:
     """Print how the training went, and all that was found."""
+    from flowopt.diagnostics.words import judgement, left_out, share_table
     from flowopt.tables import show
 
     lines = [history.header(), *map(history.line, history.epochs)] if history.epochs else [history.message]

@@ -6,29 +6,16 @@ import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
-from flowopt.commands.heatmap_axes import parse_axis, parse_bounds
-from flowopt.commands.networks import (
-    DEFAULT_MODELS,
-    check_names,
-    device_named,
-    folder_name,
-    free_number,
-    network,
-    numbered,
-    with_epoch_length,
-)
 from flowopt.commands.options import INTERRUPTED, Json
-from flowopt.commands.train_settings import sort_out
 from flowopt.errors import BadValue, check_count
 from flowopt.files import check_writable, write_json
-from flowopt.training import datasets
-from flowopt.training.heatmap import Axis, HeatMap, check_once, heat_map
-from flowopt.training.models import MODELS
+
+if TYPE_CHECKING:
+    from flowopt.training.heatmap import Axis, HeatMap
 
 DATA, PICTURE = "heatmap.npz", "heatmap.png"
 
@@ -80,7 +67,19 @@ def heatmap(
     A cell shows the best accuracy (perplexity, error) on the test samples over the epochs, mean over the seeds.
     Ctrl-C ends it after the running step and keeps the epochs that were finished.
     """
+    from flowopt.commands.heatmap_axes import parse_axis, parse_bounds
+    from flowopt.commands.networks import (
+        DEFAULT_MODELS,
+        check_names,
+        device_named,
+        folder_name,
+        network,
+        with_epoch_length,
+    )
+    from flowopt.commands.train_settings import sort_out
     from flowopt.plots.heatmap import check_marks
+    from flowopt.training import datasets
+    from flowopt.training.heatmap import check_once, heat_map
 
     given = sort_out(set_, [method])
     for option, value in (("--seeds", seeds), ("--epochs", epochs), ("--batch-size", batch_size)):
@@ -115,6 +114,8 @@ def heatmap(
 
 def _folder(out: Path | None, name: str) -> Path:
     """Where picture and data go, made. Raises BadValue where there is a heat map already, or no folder can be."""
+    from flowopt.commands.networks import free_number, numbered
+
     folder = numbered(name, free_number(name)) if out is None else out
     if (folder / DATA).exists():
         raise BadValue(f"{folder} holds a heat map already; give another folder")
@@ -124,6 +125,8 @@ def _folder(out: Path | None, name: str) -> Path:
 
 def _for_ensembles(spec: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """A model's options; a recurrence is written out step by step where nothing else is asked for: see `Ensemble`."""
+    from flowopt.training.models import MODELS
+
     fused = "fused" in MODELS[spec.partition(":")[0]].options
     return ({"fused": False} if fused else {}) | dict(options)
 
@@ -135,6 +138,8 @@ def _plan(axes: tuple[Axis, Axis], seeds: int, method: str, what: str) -> str:
 
 def _finish(found: HeatMap, folder: Path, bounds: tuple[float, float] | None, ridge: bool, json: Path | None) -> None:
     """Print the map, write it, and say where it is."""
+    import numpy as np
+
     from flowopt.tables import show
 
     done = len(found.curves)

@@ -9,29 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowopt.commands.networks import (
-    DEFAULT_MODELS,
-    check_names,
-    device_named,
-    folder_name,
-    free_number,
-    network,
-    numbered,
-    plain,
-)
 from flowopt.commands.options import INTERRUPTED, TERMINATED, Json
-from flowopt.commands.train_settings import TrainSettings, check_optimizer, make_optimizer, sort_out
 from flowopt.errors import check_count
 from flowopt.files import check_writable, write_json
-from flowopt.training import checkpoint, datasets
-from flowopt.training.checkpoint import CHECKPOINT
-from flowopt.training.history import METRICS_CSV, METRICS_JSON, STEPS_CSV, History
-from flowopt.training.loop import fit
-from flowopt.training.run import MODEL
+
+if TYPE_CHECKING:
+    from flowopt.commands.train_settings import TrainSettings
+    from flowopt.training.history import History
 
 
 def train(
@@ -78,6 +66,11 @@ def train(
 
     Ctrl-C and SIGTERM end it after the running step; --resume goes on from there, bit for bit.
     """
+    from flowopt.commands.networks import DEFAULT_MODELS, check_names, device_named, network, plain
+    from flowopt.commands.train_settings import check_optimizer, make_optimizer, sort_out
+    from flowopt.training import checkpoint, datasets
+    from flowopt.training.loop import fit
+
     chosen = list(dict.fromkeys(method))
     given = sort_out(set_, chosen)
     for option, value, least in (("--epochs", epochs, 1), ("--batch-size", batch_size, 1), ("--seed", seed, 0)):
@@ -166,6 +159,9 @@ def _events(folder: Path, wanted: bool) -> list[Callable[[History], object]]:
 def _finish(runs: dict[str, History], folders: dict[str, Path], picture: Path, json: Path | None) -> None:
     """Draw the curves, write the JSON, and say which files there are."""
     from flowopt.plots.training import training_curves
+    from flowopt.training.checkpoint import CHECKPOINT
+    from flowopt.training.history import METRICS_CSV, METRICS_JSON, STEPS_CSV
+    from flowopt.training.run import MODEL
 
     files = []
     for name in runs:
@@ -200,6 +196,8 @@ def _termination() -> Iterator[Callable[[], int]]:
 
 def _default_folder(dataset: str, model: str | None, methods: list[str], resume: bool) -> Path:
     """A folder of its own for a run of that kind, or that of the last such run."""
+    from flowopt.commands.networks import folder_name, free_number, numbered
+
     name = folder_name(dataset, model, *methods)
     free = free_number(name)
     return numbered(name, max(1, free - 1) if resume else free)

@@ -12,7 +12,7 @@ from flowopt.experiments.facts import Experiment, Fact, about, at_least, at_most
 from flowopt.integrators.runge_kutta import DormandPrince
 from flowopt.kernel import Method
 from flowopt.parts import Integrator, System
-from flowopt.reference import reference
+from flowopt.reference_solution import reference
 from flowopt.registry import discover
 from flowopt.solve import minimize
 from flowopt.systems.gradient_flow import GradientFlow
