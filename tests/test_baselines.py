@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
+from together import together
 from torch.optim import SGD, Adam, Optimizer
 
 from flowopt import BadValue, Problem, Status, UnknownName, from_numpy, minimize, problem
@@ -360,7 +361,7 @@ def test_noise_belongs_to_the_row():
         assert not np.array_equal(batch.x[:, 2], minimize(noisy, STARTS[2], method, max_steps=5, seed=7).x[:, 0])
 
 
-@pytest.mark.parametrize(
+@together(
     ("method", "options", "error", "match"),
     [
         ("torch:Adm", {}, UnknownName, "did you mean 'Adam'"),

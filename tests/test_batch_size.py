@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from together import together
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
@@ -68,7 +69,7 @@ def test_it_follows_the_rule(periods: list[list[float]], m0: int, more: int) -> 
         assert ended.deviation == pytest.approx(statistics.pstdev(period), abs=1e-12)
 
 
-@pytest.mark.parametrize(
+@together(
     ("periods", "reasons"),
     [
         ([level(1.0), level(1.1)], ("rose",)),

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
+from together import together
 
 from flowopt.errors import BadValue
 from flowopt.training.batches import batches, order
@@ -67,7 +68,7 @@ def test_all_permutations_are_equally_likely() -> None:
         assert chisquare(list(counts.values())).pvalue > 1e-3
 
 
-@pytest.mark.parametrize(
+@together(
     "wrong",
     [
         {"count": 0},

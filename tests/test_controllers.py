@@ -9,6 +9,7 @@ import torch
 from catalogue import CONTROLLERS, build, fits
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from together import together
 from torch import Tensor
 
 from flowopt import BadValue, Method, Problem, Status, minimize, problem
@@ -509,7 +510,7 @@ def test_schedule_lagged(k: int) -> None:
     assert changes(K=k, schedule="lagged") == list(range(3 * k + 1, 41, k))
 
 
-@pytest.mark.parametrize(("p", "batches", "k"), [(0.2, 17, 3), (0.2, 4, 1), (0.33, 60, 19), (1.0, 5, 5)])
+@together(("p", "batches", "k"), [(0.2, 17, 3), (0.2, 4, 1), (0.33, 60, 19), (1.0, 5, 5)])
 def test_period_from_an_epoch(p: float, batches: int, k: int) -> None:
     assert NewtonStep(0.1, p=p, batches_per_epoch=batches).period == k == max(1, int(p * batches))
 

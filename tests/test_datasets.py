@@ -34,6 +34,7 @@ from published_formats import (
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from together import together
 
 from flowopt.errors import BadValue, UnknownName
 from flowopt.training.datasets import DATASETS, Dataset, accepts, load
@@ -53,7 +54,7 @@ def test_a_name_that_does_not_exist_gets_its_neighbours() -> None:
         load("text")
 
 
-@pytest.mark.parametrize(
+@together(
     ("name", "option"),
     [
         ("digits", "data_dir"),
@@ -69,7 +70,7 @@ def test_an_option_that_would_change_nothing_is_refused(name: str, option: str) 
         load(name, **options)
 
 
-@pytest.mark.parametrize("name", [name for name in DATASETS if "preprocessing" in accepts(name)])
+@together("name", [name for name in DATASETS if "preprocessing" in accepts(name)])
 def test_an_unknown_preprocessing_is_refused_before_anything_is_read(name: str) -> None:
     with pytest.raises(BadValue, match=r"preprocessing = 'whitened'; choose one of 'standardised', 'scaled'"):
         load(name, preprocessing="whitened")  # type: ignore[arg-type]
@@ -95,7 +96,7 @@ def small(**changes: Any) -> Dataset:
     return Dataset(**fields | changes)
 
 
-@pytest.mark.parametrize(
+@together(
     ("changes", "reason"),
     [
         ({"task": "clustering"}, "choose one of 'classification', 'regression', 'language'"),
@@ -206,7 +207,7 @@ IMAGES, LABELS = idx_bytes(mnist_arrays()[IDX_NAMES[0]]), idx_bytes(mnist_arrays
 SMALLER = idx_bytes(np.zeros((12, 27, 28), np.uint8))
 
 
-@pytest.mark.parametrize(
+@together(
     ("name", "content", "reason"),
     [
         (IDX_NAMES[0], IMAGES[:-1], "is truncated: 9423 bytes, its header promises 9424"),
@@ -333,9 +334,7 @@ def test_a_pickle_that_would_run_code_does_not(tmp_path: Path, place: str) -> No
         assert (tmp_path / "made").exists()  # or the attack was none
 
 
-@pytest.mark.parametrize(
-    "name", ["numpy.core.multiarray\nfromfile", "numpy\nload", "builtins\neval", "numpy.core\nmultiarray"]
-)
+@together("name", ["numpy.core.multiarray\nfromfile", "numpy\nload", "builtins\neval", "numpy.core\nmultiarray"])
 def test_no_other_name_is_looked_up_not_even_in_numpy(name: str) -> None:
     with pytest.raises(BadValue, match=f"asks for {name.replace(chr(10), '.')}"):
         read(b"\x80\x02c" + name.encode() + b"\n.")
@@ -344,7 +343,7 @@ def test_no_other_name_is_looked_up_not_even_in_numpy(name: str) -> None:
 GOOD = cifar_batch(4, seed=0)
 
 
-@pytest.mark.parametrize(
+@together(
     ("batch", "reason"),
     [
         (GOOD | {"data": GOOD["data"][:, :3071]}, r"pixels of the shape \(4, 3071\)"),
@@ -484,7 +483,7 @@ def test_a_constant_measurement_does_not_divide_by_zero(tmp_path: Path) -> None:
 ROWS = household(60)[0].splitlines()[1:]
 
 
-@pytest.mark.parametrize(
+@together(
     ("text", "reason"),
     [
         ("", "it begins with ''"),
@@ -528,9 +527,7 @@ def test_a_damaged_or_foreign_zip_is_refused(tmp_path: Path) -> None:
         load("power", data_dir=tmp_path)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"minutes": 0}, {"window": 0}, {"train_fraction": 1.0}, {"rows": 1}, {"window": 2.5}], ids=str
-)
+@together("wrong", [{"minutes": 0}, {"window": 0}, {"train_fraction": 1.0}, {"rows": 1}, {"window": 2.5}])
 def test_options_of_power_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadValue, match=next(iter(wrong))):
         load("power", **wrong)
@@ -564,7 +561,7 @@ def test_text_is_what_its_tokens_spell_and_targets_are_one_ahead(tmp_path: Path)
     assert (data.task, data.outputs, data.name) == ("language", len(data.vocabulary), "text:words.txt")
 
 
-@pytest.mark.parametrize(
+@together(
     ("content", "options", "reason"),
     [
         (b"", {}, "0 different characters"),
@@ -580,6 +577,7 @@ def test_a_text_that_will_not_do_is_refused(
     tmp_path: Path, content: bytes | None, options: dict[str, Any], reason: str
 ) -> None:
     path = tmp_path / "words.txt"
+    path.unlink(missing_ok=True)
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(BadValue, match=reason):

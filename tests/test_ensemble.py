@@ -6,6 +6,7 @@ import signal
 
 import pytest
 import torch
+from together import together
 from torch import Tensor, nn
 
 from flowopt.controllers.fixed import Fixed
@@ -347,7 +348,7 @@ def test_dropout_has_the_right_mean_and_is_new_in_every_step_layer_and_member():
     assert (means - 1).square().mean().sqrt() > error / 4
 
 
-@pytest.mark.parametrize(
+@together(
     ("module", "wanted"),
     [
         (lambda: nn.BatchNorm1d(8), "track_running_stats=False"),
@@ -557,7 +558,7 @@ def test_torchs_random_numbers_go_on_as_if_nothing_had_been_built():
 # what is refused
 
 
-@pytest.mark.parametrize(
+@together(
     ("arguments", "wanted"),
     [
         ({"members": 0}, "members = 0"),
@@ -597,7 +598,7 @@ def test_members_must_be_alike():
         Ensemble(lambda seed: nn.Linear(8, 3 + (seed == 2)), MEMBERS, "gd")
 
 
-@pytest.mark.parametrize(
+@together(
     ("inputs", "targets", "shared", "wanted"),
     [
         ((5, 8), (4,), True, "as many samples"),

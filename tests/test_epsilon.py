@@ -11,6 +11,7 @@ import pytorch_optimizer
 import torch
 from rich.console import Console
 from sklearn.datasets import load_digits
+from together import together
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -238,7 +239,7 @@ def test_what_is_below_the_rounding_of_adabelief_is_marked_and_counted() -> None
     assert adaptive_share({"p": z}, 1e-8).overall.of_all == 0.5
 
 
-@pytest.mark.parametrize(
+@together(
     "make",
     [
         lambda p: torch.optim.SGD(p, lr=0.1),
@@ -318,7 +319,7 @@ def test_bad_input() -> None:
         adaptive_share({"w": torch.ones(3)}, 0)
 
 
-@pytest.mark.parametrize(
+@together(
     ("low", "high", "candidates"),
     [
         (2e-6, 0.2, (1e-6, 1e-4, 0.1)),
@@ -490,7 +491,7 @@ def test_losses_and_factories() -> None:
     assert suggest_epsilon(model, loader, optimizer="adabelief").upper < mse.lower
 
 
-@pytest.mark.parametrize(
+@together(
     ("changes", "message"),
     [
         ({"optimizer": torch.optim.SGD}, "no eps that decides"),

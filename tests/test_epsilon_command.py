@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from matplotlib.image import imread
+from together import together
 
 from flowopt import FlowOptimizer, cli
 from flowopt.diagnostics import HistogramRecord, adaptive_share, epsilon_bounds, z_hats
@@ -92,7 +93,7 @@ def test_many_tensors(command: Any) -> None:
     assert left_out.count(",") + 1 == next(i for i, line in enumerate(tensors) if not line.strip()) - 12
 
 
-@pytest.mark.parametrize(
+@together(
     ("arguments", "message"),
     [
         (["digits", "--method", "elra"], "no eps that decides how adaptive it is; known: a FlowOptimizer with"),

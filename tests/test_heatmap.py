@@ -13,6 +13,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from together import together
 from torch import Tensor, nn
 
 from flowopt.errors import BadValue, UnknownName
@@ -148,7 +149,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("what", BAD)
+@together("what", BAD)
 def test_bad_axes(what: str) -> None:
     method, x, y, error, message = BAD[what]
     with pytest.raises(error, match=message):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from together import together
 from torch import Tensor
 
 from flowopt import cli
@@ -181,7 +182,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
+@together("what", WRONG)
 @pytest.mark.usefixtures("text")
 def test_what_is_wrong_is_said_before_any_work(
     what: str, command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from catalogue import NAMES, fits, leaves, same, walk
+from together import together
 from torch import Tensor
 
 from flowopt import BadValue, IncompatibleParts, Method, Problem, Status, Trajectory, method, minimize, problem
@@ -42,7 +43,7 @@ from flowopt.transforms.weight_decay import WeightDecay
 # --- refusals ---
 
 
-@pytest.mark.parametrize(
+@together(
     ("parts", "reason", "remedy"),
     [
         ((GradientFlow(), SymplecticEuler(), Fixed(0.1)), "symplectic_euler needs", "heavy_ball"),

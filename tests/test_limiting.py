@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from together import together
 from torch import Tensor, nn
 
 from flowopt.errors import BadValue, UnknownName
@@ -544,7 +545,7 @@ class OwnLinear(nn.Linear):
         return F.linear(input, self.weight.tanh(), self.bias)
 
 
-@pytest.mark.parametrize(
+@together(
     ("model", "activations", "error", "message"),
     [
         (mlp(2, 2, 2), {"fc": "relu"}, UnknownName, "no module named 'fc'"),

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from together import together
 from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
@@ -418,13 +419,13 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("spec", "data", "message"), WRONG)
+@together(("spec", "data", "message"), WRONG)
 def test_what_cannot_be_built_is_refused_with_the_reason(spec, data, message):
     with pytest.raises(BadValue, match=message):
         build(spec, **data)
 
 
-@pytest.mark.parametrize(
+@together(
     ("spec", "data", "near"),
     [
         ("resnet-18", CIFAR, "no model named 'resnet-18'; did you mean 'resnet18'"),

@@ -25,6 +25,7 @@ from networks import (
     train,
     vector,
 )
+from together import together
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, Optimizer, lr_scheduler
@@ -113,7 +114,7 @@ WRONG_CALLS: list[tuple[str, Callable[[nn.Module, FlowOptimizer], dict[str, Any]
 ]
 
 
-@pytest.mark.parametrize(("name", "wrong", "message"), WRONG_CALLS)
+@together(("name", "wrong", "message"), WRONG_CALLS)
 def test_a_wrong_call_says_so_and_changes_nothing(name: str, wrong: Any, message: str) -> None:
     (model, optimizer), (spared, other) = [(m := network(), build(m.parameters(), name)) for _ in range(2)]
     for number in range(4):
@@ -319,7 +320,7 @@ def test_what_no_optimizer_takes() -> None:
         FlowOptimizer(model.parameters(), "gd", maximize="yes")
 
 
-@pytest.mark.parametrize(
+@together(
     ("option", "message"),
     [
         ({"eta": 0.1}, "eta belongs to the whole flow"),

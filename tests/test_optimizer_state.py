@@ -9,6 +9,7 @@ import pytest
 import torch
 from catalogue import NAMES, same
 from networks import REJECTING, assert_same, build, closure, loss_of, network, train, trained, vector
+from together import together
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, lr_scheduler
 
@@ -150,7 +151,7 @@ def test_group_options_come_back_with_the_state() -> None:
     assert [group["lr"] for group in resumed.param_groups] == [0.3, 0.1]
 
 
-@pytest.mark.parametrize(
+@together(
     ("saved", "message"),
     [
         (lambda p: build(p, "ecdsep"), r"is that of 'separable_hamiltonian x symplectic_euler \[fixed\]"),

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from together import together
 
 import flowopt
 from flowopt.controllers.fixed import Fixed
@@ -166,7 +167,7 @@ def test_errors_of_the_users_function_come_through_unchanged():
         flowopt.minimize(broken, [0.0, 0.0])
 
 
-@pytest.mark.parametrize(
+@together(
     ("fun", "jac", "message"),
     [
         (lambda x: x, None, r"one number for a point \(D,\), not array\(\[0., 0.\]\)"),
@@ -187,7 +188,7 @@ def test_an_unknown_kind_of_difference_is_refused():
         flowopt.from_numpy(valley, difference="backward")
 
 
-@pytest.mark.parametrize(
+@together(
     ("fun", "message"),
     [
         (lambda x: (x**2).sum(), r"for \(3, 2\) it returned \(\)"),
@@ -251,7 +252,7 @@ def test_functions_named_by_module():
 
 
 @pytest.mark.usefixtures("my_objectives")
-@pytest.mark.parametrize(
+@together(
     ("name", "message"),
     [
         ("my_objectives:boowl", "has no 'boowl'"),

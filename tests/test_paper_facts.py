@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from together import together
 from typer.testing import CliRunner
 
 from flowopt.controllers.lte import LTE
@@ -88,7 +89,7 @@ class TestMutants:
         assert len(outside(list(tlr.identity()))) == 1
 
 
-@pytest.mark.parametrize(
+@together(
     ("expected", "inside", "beyond"),
     [
         (exactly(3), [3.0], [2.999, math.inf]),

@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+from together import together
 
 from flowopt import BadValue, Method, Problem, Status, UnknownName, from_numpy, minimize, reference
 from flowopt.controllers.fixed import Fixed
@@ -326,7 +327,7 @@ def test_names_are_checked():
         ).steps.tolist() == [1, 1]
 
 
-@pytest.mark.parametrize(
+@together(
     ("arguments", "match"),
     [
         ({"t_end": 0.0}, "t_end"),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import OptimizeResult, minimize, rosen, rosen_der
+from together import together
 
 import flowopt
 from flowopt import BadValue, Method, Status, UnknownName, scipy_method
@@ -128,7 +129,7 @@ def test_options_reach_the_run():
     assert len(minimize(**run, options={"maxiter": 50, "record_every": 10}).trajectory.x) == 6
 
 
-@pytest.mark.parametrize(
+@together(
     ("extra", "match"),
     [
         ({"bounds": [(0, 1), (0, 1)]}, "bounds"),

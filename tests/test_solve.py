@@ -13,6 +13,7 @@ import torch
 from catalogue import NAMES
 from hypothesis import given
 from hypothesis import strategies as st
+from together import together
 from torch import Tensor
 
 from flowopt import BadValue, Method, Problem, Status, UnknownName, minimize, problem
@@ -355,7 +356,7 @@ def test_an_error_in_the_objective_is_not_swallowed() -> None:
 # --- bad input ---
 
 
-@pytest.mark.parametrize(
+@together(
     ("arguments", "message"),
     [
         ({"max_steps": -1}, "max_steps"),
@@ -382,7 +383,6 @@ def test_an_error_in_the_objective_is_not_swallowed() -> None:
         ({"lr": torch.tensor([0.1, 0.1])}, "fixed: h .*1 rows"),
         ({"method": GradientFlow()}, "a method is a name"),
     ],
-    ids=str,
 )
 def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(BadValue, match=message):
@@ -481,7 +481,7 @@ def test_a_row_taken_out_ends_at_its_own_last_step() -> None:
     assert row.running.all()
 
 
-@pytest.mark.parametrize(
+@together(
     ("arguments", "words"),
     [
         ({"dtype": torch.int64}, "float32 or torch.float64"),

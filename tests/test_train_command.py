@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
+from together import together
 
 from flowopt import cli
 from flowopt.commands import train as train_module
@@ -196,7 +197,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
+@together("what", WRONG)
 def test_what_is_wrong_is_said_before_any_work(
     what: str, command: Any, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from together import together
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer, RMSprop
 
@@ -463,7 +464,7 @@ def test_a_number_that_is_none_is_reported_and_leaves_the_rate(K: int, guard: bo
     assert optimizer.rate == rate > 1e-2
 
 
-@pytest.mark.parametrize(
+@together(
     ("options", "message"),
     [
         ({}, "give batches_per_epoch"),

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from together import together
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
@@ -477,7 +478,7 @@ def test_another_model_of_the_same_size_is_refused(tmp_path: Path) -> None:
         run(nn.Sequential(nn.Flatten(), nn.Identity(), nn.Linear(8, 3), nn.Linear(3, 3)))
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"epochs": 2.5}, {"batch_size": 0}, {"seed": -1}])
+@together("wrong", [{"epochs": 0}, {"epochs": 2.5}, {"batch_size": 0}, {"seed": -1}])
 def test_numbers_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     model = perceptron()
     with pytest.raises(BadValue, match=next(iter(wrong))):
