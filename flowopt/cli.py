@@ -242,7 +242,10 @@ def _problem(name: str, options: dict[str, Any], dim: int | None, start: Any) ->
         options = options | {"dim": dim}
     if ":" in name and options:
         raise BadValue(f"{name} is your own: it takes no options ({', '.join(options)}); the start gives its dimension")
-    return as_problem(name, None if options else start, **options)
+    known = as_problem(name, None if options else start, **options)
+    if start is not None and not options and ":" not in name and known.dim != (standard := as_problem(name).dim):
+        print(f"{name} in {known.dim} coordinates, as many as a start has; without --x0 it has {standard}")
+    return known
 
 
 def _make_folders(out: Path, json: Path | None) -> None:

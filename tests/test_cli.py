@@ -351,3 +351,11 @@ def test_starts_and_grids():
         grid(flowopt.Problem(name="own", value=lambda x: x.sum(-1), dim=2), 5)
     with pytest.raises(BadValue, match=r"\[2, inf\)"):
         grid(problem, 1)
+
+
+def test_a_start_that_changes_the_problems_dimension_is_pointed_out(tmp_path):
+    said = "rosenbrock in 3 coordinates, as many as a start has; without --x0 it has 2\n"
+    for start, told in (("1,2,3", True), ("1,2", False)):
+        done = flowopt_cli("explore", "rosenbrock", "-m", "gd", "--x0", start, "--steps", 1, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert (said in done.stdout) == told

@@ -196,7 +196,8 @@ def test_the_best_over_the_epochs() -> None:
     assert falling.best[0, 0].tolist() == [0.2, 0.3]
     assert falling.best_cell == (1, 0)
     assert BY_HAND.summary() == (
-        "best accuracy 90.0 % (mean of 2 seeds) at lr = 0.1, eps = 1e-08; 3 of 12 networks diverged"
+        "best test accuracy of 2 epochs 90.0 %, after the last 80.0 % (mean of 2 seeds), at lr = 0.1, eps = 1e-08; "
+        "3 of 12 networks diverged"
     )
 
 
@@ -229,6 +230,7 @@ def test_a_file_of_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_plain_data() -> None:
     plain = json.loads(json.dumps(BY_HAND.to_dict(), allow_nan=False))
     assert plain["best_cell"] == {"lr": 0.1, "eps": 1e-8}
+    assert plain["chosen"] == "best and best_cell are chosen by the accuracy on the test samples, over the epochs"
     assert plain["best"][0][2] == [None, None]
     assert plain["ended"][1][2] == [0, 13]
     assert plain["status"][1][2] == [Status.RUNNING.words, Status.DIVERGED.words]

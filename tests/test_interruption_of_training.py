@@ -47,7 +47,7 @@ def arguments(folder: Path, *more: object) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_step_and_the_run_can_be_resumed(number: int, code: int, tmp_path: Path) -> None:
-    command = arguments(tmp_path, "--epochs", 100000, "--out", "cut")
+    command = arguments(tmp_path, "--epochs", 100000, "--out", "cut off")
     process = subprocess.Popen(
         command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -57,17 +57,17 @@ def test_a_signal_ends_the_step_and_the_run_can_be_resumed(number: int, code: in
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
-    assert "--resume --out cut" in err
-    _, checkpoint = run_of(tmp_path / "cut")
+    assert "--resume --out 'cut off'" in err  # as a shell takes it
+    _, checkpoint = run_of(tmp_path / "cut off")
     done, steps = len(checkpoint["history"]["epochs"]), len(checkpoint["history"]["steps"])
     assert checkpoint["history"]["status"] == "interrupted"
-    assert json.loads((tmp_path / "cut" / "metrics.json").read_text())["status"] == "interrupted"
-    assert (tmp_path / "cut" / "curves.png").exists()
-    for folder, more in (("cut", ["--resume"]), ("whole", [])):
+    assert json.loads((tmp_path / "cut off" / "metrics.json").read_text())["status"] == "interrupted"
+    assert (tmp_path / "cut off" / "curves.png").exists()
+    for folder, more in (("cut off", ["--resume"]), ("whole", [])):
         again = arguments(tmp_path, "--epochs", done + 2, "--out", folder, *more)
         subprocess.run(again, cwd=tmp_path, env=ENVIRONMENT, check=True, capture_output=True, timeout=120)
-    assert len(torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)["history"]["steps"]) > steps
-    assert same(run_of(tmp_path / "cut"), run_of(tmp_path / "whole"))
+    assert len(torch.load(tmp_path / "cut off" / "checkpoint.pt", weights_only=True)["history"]["steps"]) > steps
+    assert same(run_of(tmp_path / "cut off"), run_of(tmp_path / "whole"))
 
 
 TRAINING = """

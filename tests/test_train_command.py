@@ -13,7 +13,6 @@ from matplotlib.image import imread
 from together import together
 
 from flowopt import cli
-from flowopt.commands import train as train_module
 from flowopt.commands.train_settings import sort_out
 from flowopt.errors import BadValue, UnknownName
 from flowopt.training import datasets, models
@@ -152,6 +151,15 @@ def test_resume_and_folders_of_their_own(command: Any, text: str, tmp_path: Path
     code, out, _ = command(*run, "--epochs", 3, "--resume", "--out", first)  # there is nothing left to do
     assert code == 0
     assert "4 epochs done" in out
+    names = {path.name for path in (tmp_path / "flowopt-out").iterdir()}
+    code, out, err = command(*run, "--epochs", 4, "--resume", "--out", tmp_path / "flowopt-out" / f"{first.name}s")
+    assert (code, out) == (2, "")
+    assert f"gdms'; did you mean '{first}'" in err
+    code, out, err = command(*run, "--resume", "--out", "elsewhere/run")
+    assert (code, out) == (2, "")
+    assert "no run to resume in elsewhere/run" in err
+    assert names == {path.name for path in (tmp_path / "flowopt-out").iterdir()}
+    assert not (tmp_path / "elsewhere").exists()
     before = (first / "checkpoint.pt").read_bytes()
     code, _, err = command(*run, "--out", first)
     assert code == 2
@@ -204,11 +212,12 @@ def test_what_is_wrong_is_said_before_any_work(
     def load(*_: Any, **__: Any) -> Any:
         raise AssertionError("the data were read")
 
-    monkeypatch.setattr(train_module.datasets, "load", load)
+    monkeypatch.setattr(datasets, "load", load)
     arguments, message = WRONG[what]
     code, out, err = command(*arguments)
     assert (code, out) == (2, "")
     assert message in err
+    assert err.count("\n") == 1
     assert not list(tmp_path.rglob("*.pt"))
 
 
@@ -235,7 +244,7 @@ def test_settings_go_to_whom_they_are_for() -> None:
 def test_a_signal_while_the_data_are_read(
     number: int, code: int, command: Any, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    monkeypatch.setattr(train_module.datasets, "load", lambda *_, **__: signal.raise_signal(number))
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: signal.raise_signal(number))
     before = signal.getsignal(signal.SIGTERM)
     assert command(text)[0] == code
     assert signal.getsignal(signal.SIGTERM) is before

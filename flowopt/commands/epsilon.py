@@ -97,9 +97,9 @@ def epsilon(
     data = datasets.load(dataset, **{"data_dir": data_dir, "download": download} | given.data)
     spec = DEFAULT_MODELS[data.task] if model is None else model
     steps = math.ceil(len(data.train_inputs) / batch_size)
-    print(f"{method}: {spec} on {data.name}, {place}, in {folder}", flush=True)
     trained = network(spec, data, seed, given.model).to(place)
     optimizer = make_optimizer(method, given.methods[method], trained, seed, steps)
+    print(f"{method}: {spec} on {data.name}, {place}, in {folder}", flush=True)
     name_parameters(optimizer, trained)
     with GradientHistograms(optimizer, every=max(1, epochs * steps // SNAPSHOTS)) as watched:
         history = fit(trained, data, optimizer, epochs=epochs, batch_size=batch_size, seed=seed, progress=True)

@@ -15,7 +15,11 @@ from flowopt.errors import BadValue, check_count
 from flowopt.files import check_writable, write_json
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from flowopt.training.datasets import Dataset
     from flowopt.training.heatmap import Axis, HeatMap
+    from flowopt.training.stacked_model import ModelFn
 
 DATA, PICTURE = "heatmap.npz", "heatmap.png"
 
@@ -45,7 +49,9 @@ def heatmap(
         ),
     ] = [],  # noqa: B006 (typer reads the default and never changes it)
     seeds: Annotated[int, typer.Option(help="Networks a cell, with the seeds 0, 1, 2, ...")] = 1,
-    epochs: Annotated[int, typer.Option(help="Epochs; a cell shows the best of them.")] = 10,
+    epochs: Annotated[
+        int, typer.Option(help="Epochs; a cell shows the best of them, chosen on the test samples.")
+    ] = 10,
     batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
     bounds: Annotated[
         str | None,
@@ -64,7 +70,8 @@ def heatmap(
 ) -> None:
     """Train a network for every pair of two hyperparameters, all as one ensemble; write a picture and the numbers.
 
-    A cell shows the best accuracy (perplexity, error) on the test samples over the epochs, mean over the seeds.
+    A cell shows the best accuracy (perplexity, error) on the test samples over the epochs, mean over the seeds: the
+    test samples choose the epoch, as in the paper's figures, so it flatters. What the last epoch left is said too.
     Ctrl-C ends it after the running step and keeps the epochs that were finished.
     """
     from flowopt.commands.heatmap_axes import parse_axis, parse_bounds
@@ -96,16 +103,22 @@ def heatmap(
     data = datasets.load(dataset, **{"data_dir": data_dir, "download": download} | given.data)
     spec = DEFAULT_MODELS[data.task] if model is None else model
     options = _for_ensembles(spec, given.model)
+
+    def build(seed: int) -> nn.Module:
+        return network(spec, data, seed, options).to(place)
+
+    hyperparameters = with_epoch_length(method, fixed, math.ceil(len(data.train_inputs) / batch_size))
+    _check_network(build, data)
     print(_plan(axes, seeds, method, f"{spec} on {data.name}, {place}, in {folder}"), flush=True)
     found = heat_map(
-        lambda seed: network(spec, data, seed, options).to(place),
+        build,
         method,
         *axes,
         data,
         epochs=epochs,
         seeds=range(seeds),
         batch_size=batch_size,
-        hyperparameters=with_epoch_length(method, fixed, math.ceil(len(data.train_inputs) / batch_size)),
+        hyperparameters=hyperparameters,
         about={"model": spec, "model options": options, "data options": given.data},
         progress=True,
     )
@@ -129,6 +142,14 @@ def _for_ensembles(spec: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
     fused = "fused" in MODELS[spec.partition(":")[0]].options
     return ({"fused": False} if fused else {}) | dict(options)
+
+
+def _check_network(build: ModelFn, data: Dataset) -> None:
+    """Raise BadValue, before anything is announced, for a network that an ensemble cannot hold or run."""
+    from flowopt.training.ensemble import Ensemble
+
+    one = Ensemble(build, 1, "gd", task=data.task)
+    one.evaluate(data.test_inputs[:1].to(one.model.device), data.test_targets[:1].to(one.model.device))
 
 
 def _plan(axes: tuple[Axis, Axis], seeds: int, method: str, what: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowopt.commands.options import INTERRUPTED, TERMINATED, Json
-from flowopt.errors import check_count
+from flowopt.errors import BadValue, UnknownName, check_count
 from flowopt.files import check_writable, write_json
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ def train(
     place = device_named(device)
     root = _default_folder(dataset, model, chosen, resume) if out is None else out
     folders = {name: root / plain(name) if len(chosen) > 1 else root for name in chosen}
+    if resume:
+        _check_resumable(root, folders.values())
     for folder in folders.values():
         checkpoint.claim(folder, resume)
     if json is not None:
@@ -91,12 +94,13 @@ def train(
         spec = DEFAULT_MODELS[data.task] if model is None else model
         steps = math.ceil(len(data.train_inputs) / batch_size)
         for name, folder in folders.items():
-            print(f"{name}: {spec} on {data.name}, {place}, in {folder}", flush=True)
             trained = network(spec, data, seed, given.model).to(place)
+            optimizer = make_optimizer(name, given.methods[name], trained, seed, steps, limiting)
+            print(f"{name}: {spec} on {data.name}, {place}, in {folder}", flush=True)
             runs[name] = fit(
                 trained,
                 data,
-                make_optimizer(name, given.methods[name], trained, seed, steps, limiting),
+                optimizer,
                 epochs=epochs,
                 batch_size=batch_size,
                 seed=seed,
@@ -111,7 +115,7 @@ def train(
                 break
         _finish(runs, folders, root / "curves.png", json)
         if runs[name].status == "interrupted":
-            print(f"flowopt: interrupted; --resume --out {root} goes on from there", file=sys.stderr)
+            print(f"flowopt: interrupted; --resume --out {shlex.quote(str(root))} goes on from there", file=sys.stderr)
             raise typer.Exit(exit_code())
 
 
@@ -201,3 +205,15 @@ def _default_folder(dataset: str, model: str | None, methods: list[str], resume:
     name = folder_name(dataset, model, *methods)
     free = free_number(name)
     return numbered(name, max(1, free - 1) if resume else free)
+
+
+def _check_resumable(root: Path, folders: Iterable[Path]) -> None:
+    """Raise UnknownName or BadValue where no folder holds a run; of several methods some may not have begun."""
+    from flowopt.training.checkpoint import CHECKPOINT
+
+    if any((folder / CHECKPOINT).exists() for folder in folders):
+        return
+    runs = {str(found.parent) for pattern in ("*", "*/*") for found in root.parent.glob(f"{pattern}/{CHECKPOINT}")}
+    if runs:
+        raise UnknownName("run to resume", str(root), runs)
+    raise BadValue(f"there is no run to resume in {root}: no {CHECKPOINT}; without --resume a new one begins")

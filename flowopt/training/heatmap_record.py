@@ -119,7 +119,10 @@ class HeatMap:
 
     @property
     def best(self) -> Array:
-        """The best over the epochs, as the paper's figures 6 and 7 show it, ``(Y, X, S)``; NaN where there is none."""
+        """The best over the epochs, as the paper's figures 6 and 7 show it, ``(Y, X, S)``; NaN where there is none.
+
+        The test samples choose the epoch, so it is better than what new samples would show; `last` is not chosen.
+        """
         extreme = np.fmax if self.rising else np.fmin
         return np.asarray(extreme.reduce(self.curves, axis=0, initial=np.nan))
 
@@ -166,7 +169,9 @@ class HeatMap:
         row, column = found
         where = f"{self.x.name} = {self.x.values[column]:g}, {self.y.name} = {self.y.values[row]:g}"
         seeds = f"mean of {len(self.seeds)} seeds" if len(self.seeds) > 1 else f"seed {self.seeds[0]}"
-        return f"best {self.metric} {self.shown(self.cells[found])} ({seeds}) at {where}{tail}"
+        best, last = self.shown(self.cells[found]), self.shown(float(self.last[found].mean()))
+        epochs = counted(len(self.curves), "epoch")
+        return f"best test {self.metric} of {epochs} {best}, after the last {last} ({seeds}), at {where}{tail}"
 
     def shown(self, value: float) -> str:
         """A value of the metric in few digits: a fraction in percent."""
@@ -180,7 +185,7 @@ class HeatMap:
         from rich.table import Table
 
         epochs, seeds = counted(len(self.curves), "epoch"), counted(len(self.seeds), "seed")
-        title = f"{self.metric}, best of {epochs}, mean of {seeds}"
+        title = f"test {self.metric}, best of {epochs}, mean of {seeds}"
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
         for head in (rf"{self.y.name} \ {self.x.name}", *(f"{value:g}" for value in self.x.values)):
             table.add_column(head, justify="right", no_wrap=True)
@@ -210,6 +215,7 @@ class HeatMap:
             "metric": self.metric,
             "epochs": len(self.curves),
             "interrupted": self.interrupted,
+            "chosen": f"best and best_cell are chosen by the {self.metric} on the test samples, over the epochs",
             "best_cell": found and {self.x.name: self.x.values[found[1]], self.y.name: self.y.values[found[0]]},
             "untrained": plain(self.untrained),
             "best": plain(self.best),
