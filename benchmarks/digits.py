@@ -49,9 +49,9 @@ STUDIES = {
     "ecco": Study("eta", (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)),
     "ecco, identity": Study("eta", (0.001, 0.01, 0.1, 1.0, 10.0, 100.0), {"scaling": "identity"}),
     "ecco_stable": Study("eta", (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)),
-    "ecdsep, eta = 1": Study("dt", (0.05, 0.1, 0.2, 0.4, 1.0, 2.0)),
-    "ecdsep, eta = 2": Study("dt", (0.05, 0.1, 0.2, 0.4, 1.0, 2.0), {"eta": 2.0}),
-    "ecdsep, eta = 3": Study("dt", (0.05, 0.1, 0.2, 0.4, 1.0, 2.0), {"eta": 3.0}),
+    "ecdsep, exponent = 1": Study("dt", (0.05, 0.1, 0.2, 0.4, 1.0, 2.0)),
+    "ecdsep, exponent = 2": Study("dt", (0.05, 0.1, 0.2, 0.4, 1.0, 2.0), {"exponent": 2.0}),
+    "ecdsep, exponent = 3": Study("dt", (0.05, 0.1, 0.2, 0.4, 1.0, 2.0), {"exponent": 3.0}),
     "ecdsep_strang": Study("dt", (0.05, 0.1, 0.2, 0.4, 1.0, 2.0)),
     "bbi": Study("dt", (0.01, 0.1, 1.0)),
     "elra": Study(

@@ -39,7 +39,7 @@ def train(make: Callable[[Any], torch.optim.Optimizer]) -> str:
 
 
 print("torch.optim.Adam:", train(lambda params: torch.optim.Adam(params, lr=0.01)))
-print("ecdsep:", train(lambda params: flowopt.FlowOptimizer(params, "ecdsep", eta=1.0, dt=0.4)))
+print("ecdsep:", train(lambda params: flowopt.FlowOptimizer(params, "ecdsep", exponent=1.0, dt=0.4)))
 print("ecco:", train(lambda params: flowopt.FlowOptimizer(params, "ecco", eta=0.1)))
 print("elra:", train(lambda params: flowopt.FlowOptimizer(params, "elra", kappa="auto", gamma_max=10.0)))
 print("gdm, torch.optim.SGD(momentum=0.9):", train(lambda params: flowopt.FlowOptimizer(params, "gdm", lr=0.1)))

@@ -199,11 +199,13 @@ def tlr_adam(
 @named("hypergradient Adam", citations.HYPERGRADIENT, "Adam-HD is the additive form")
 def hypergradient_adam(
     lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
-    beta: Number = 1e-3,
-    form: Literal["additive", "multiplicative"] = "additive",
+    hyper_lr: Number = 1e-3,
+    rule: Literal["additive", "multiplicative"] = "additive",
     beta1: Number = 0.9,
     beta2: Number = 0.999,
     eps: Number = 1e-8,
 ) -> Method:
     """Adam whose learning rate descends its own gradient."""
-    return Method(Adam(step=lr, beta1=beta1, beta2=beta2, eps=eps), SymplecticEuler(), Hypergradient(lr, beta, form))
+    return Method(
+        Adam(step=lr, beta1=beta1, beta2=beta2, eps=eps), SymplecticEuler(), Hypergradient(lr, hyper_lr, rule)
+    )

@@ -16,11 +16,11 @@ class FlowoptError(ValueError):
 class UnknownName(FlowoptError):
     """A method, part, problem or parameter that does not exist."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         known = sorted(known)
         folded = {candidate.lower(): candidate for candidate in known}
         near = [folded[match] for match in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
+        hint = hint or f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
         super().__init__(f"there is no {kind} named {name!r}; {hint}")
         self.near = near
 

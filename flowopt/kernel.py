@@ -188,7 +188,7 @@ def start(method: Method, q: Tensor, evaluation: Evaluation, seeds: Tensor, meas
     state, settled = _settle(method, state, evaluation, settled)
     rate = method.system.rate(state, evaluation, measure) if method.integrator.uses_rate else None
     point = Point(state, evaluation, rate)
-    h, memory = method.controller.start(point)
+    h, memory = method.controller.start(_as_lowered(method, point))
     t = torch.zeros_like(evaluation.value)
     alive = rows.finite(evaluation)
     return Carry(point, state, None, None, h, None, t, alive, memory, settled)
@@ -227,7 +227,9 @@ def judge(
     arrived = Point(state, evaluation, rate)
 
     # accept or reject
-    step = Step(carry.point, arrived, h, error, error_max, integrator.error_order or integrator.order, carry.moved)
+    before = _as_lowered(method, carry.point) if method.looks_back else carry.point
+    after = _as_lowered(method, arrived)
+    step = Step(before, after, h, error, error_max, integrator.error_order or integrator.order, carry.moved)
     verdict = controller.judge(step, carry.memory)
     ok = rows.finite(evaluation)
     if carry.failed is not None:
@@ -250,6 +252,11 @@ def judge(
 
     carry = Carry(point, point.state, None, None, verdict.h, None, t, alive, memory, settled)
     return carry, Report(take, h, error_max, energy)
+
+
+def _as_lowered(method: Method, point: Point) -> Point:
+    """The point as a step-size rule sees it: with the objective that the system lowers."""
+    return point._replace(evaluation=method.system.objective(point.state, point.evaluation))
 
 
 def _new(new: Any, old: Any) -> Any:

@@ -32,6 +32,7 @@ from flowopt.integrators.runge_kutta import DormandPrince
 from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
 from flowopt.kernel import Method
 from flowopt.naming import METHODS, named
+from flowopt.parameters import hint, warn_of_a_factor
 from flowopt.parts import Integrator, Transform
 from flowopt.roles import LowerBound, StepSize
 from flowopt.state import Number
@@ -46,7 +47,7 @@ from flowopt.transforms.bounces import Bounces
 from flowopt.transforms.energy_projection import EnergyProjection
 from flowopt.transforms.iterate_averaging import IterateAveraging
 from flowopt.transforms.momentum_rotation import MomentumRotation
-from flowopt.transforms.weight_decay import WeightDecay
+from flowopt.transforms.shrink import Shrink
 
 
 def method(name: str, **parameters: Any) -> Method:
@@ -62,7 +63,7 @@ def method(name: str, **parameters: Any) -> Method:
     entry = METHODS[name]
     for parameter in parameters:
         if parameter not in entry.defaults:
-            raise UnknownName(f"parameter of {name}", parameter, entry.defaults)
+            raise UnknownName(f"parameter of {name}", parameter, entry.defaults, hint(parameter, entry.defaults))
     for parameter in ("lr", "eps"):  # an eps of 0 would make 0/0 of what has no gradient
         if parameter in parameters:
             check_positive(name, **{parameter: parameters[parameter]})
@@ -173,7 +174,7 @@ def _ecdsep(
     "3.3 says after); with tune_F0, Algorithm 2, the shift is part of the force (it is not in the authors' code)",
 )
 def ecdsep(
-    eta: Number = 1.0,
+    exponent: Number = 1.0,
     dt: Annotated[Number, StepSize(1e-3, 10.0)] = 0.4,
     nu: Number = 1e-5,
     F0: Annotated[Number, LowerBound()] = 0.0,
@@ -185,14 +186,14 @@ def ecdsep(
 ) -> Method:
     """ECDSep: energy-conserving descent, a separable Hamiltonian by symplectic Euler with a random rotation.
 
-    The paper gives no default for eta; 1 is the choice of its section 3.6.
+    The paper gives no default for its eta, the exponent; 1 is the choice of its section 3.6.
     """
     return _ecdsep(
         SymplecticEuler(),
         dt,
         nu,
         conserve_energy,
-        eta=eta,
+        exponent=exponent,
         F0=F0,
         delta_energy=delta_energy,
         s=s,
@@ -203,7 +204,7 @@ def ecdsep(
 
 @named("ECDSep, second order", citations.ECDSEP, "the Strang splitting that the paper names as future work")
 def ecdsep_strang(
-    eta: Number = 1.0,
+    exponent: Number = 1.0,
     dt: Annotated[Number, StepSize(1e-3, 10.0)] = 0.4,
     nu: Number = 1e-5,
     F0: Annotated[Number, LowerBound()] = 0.0,
@@ -218,7 +219,7 @@ def ecdsep_strang(
         dt,
         nu,
         conserve_energy,
-        eta=eta,
+        exponent=exponent,
         F0=F0,
         delta_energy=delta_energy,
         s=s,
@@ -226,11 +227,11 @@ def ecdsep_strang(
     )
 
 
-@named("BBI (Born-Infeld)", citations.BBI, "the energy is that of the start, V(q_0) + delta_energy")
+@named("BBI (Born-Infeld)", citations.BBI, "the energy is that of the start, V(q_0) + added_energy")
 def bbi(
     dt: Annotated[Number, StepSize(1e-5, 1.0)] = 1e-2,
     v0: Annotated[Number, LowerBound()] = 0.0,
-    delta_energy: Number = 0.0,
+    added_energy: Number = 0.0,
     conserve_energy: bool = True,
     fixed_bounces: int = 0,
     fixed_interval: int = 100,
@@ -240,7 +241,7 @@ def bbi(
     transforms: tuple[Transform, ...] = (Bounces(fixed_bounces, fixed_interval, progress_interval),)
     if conserve_energy:
         transforms += (EnergyProjection(),)
-    return Method(BornInfeld(v0, delta_energy), SymplecticEuler(), Fixed(dt), transforms)
+    return Method(BornInfeld(v0, added_energy), SymplecticEuler(), Fixed(dt), transforms)
 
 
 @named(
@@ -257,22 +258,25 @@ def elra(
     retrace_formula: Literal["corrected", "printed"] = "corrected",
     crop: Number | None = None,
     warmup: Number | None = None,
-    weight_decay: Number = 1.0,
+    shrink: Number = 1.0,
+    weight_decay: Number = 0.0,
     epoch_length: int | None = None,
     average: bool = False,
 ) -> Method:
     """ELRA: gradient flow by forward Euler, with the step that makes successive gradients orthogonal.
 
-    `weight_decay` multiplies the position every step (the paper: 0.9997; 1 is none); `average` is the paper's
-    boosting, the mean of the iterates (over epoch_length of them, if given), used only to evaluate.
+    `shrink` multiplies the position every step (the paper's weight decay, 0.9997; 1 is none); `average` is the paper's
+    boosting, the mean of the iterates (over epoch_length of them, if given), used only to evaluate. Warns of a
+    `weight_decay` above 0.5: it is a rate.
     """
     transforms: tuple[Transform, ...] = (IterateAveraging(epoch_length),) if average else ()
-    if not isinstance(weight_decay, float | int) or weight_decay != 1:
-        transforms += (WeightDecay(weight_decay),)
+    if not isinstance(shrink, float | int) or shrink != 1:
+        transforms += (Shrink(shrink),)
+    warn_of_a_factor(weight_decay)
     controller = OrthogonalGradient(
         alpha0, kappa, gamma_max, retrace, retrace_formula, crop, warmup, epoch_length if retrace == "epoch" else None
     )
-    return Method(GradientFlow(), ForwardEuler(), controller, transforms)
+    return Method(GradientFlow(weight_decay), ForwardEuler(), controller, transforms)
 
 
 _TLR_READING = "gamma = 0.33 as in the text (the authors' code and figure 1: 0.20); guarded against a negative rate"
@@ -314,19 +318,19 @@ def tlr_gdm(
 @named("hypergradient descent", citations.HYPERGRADIENT, "the two forms as the TLR paper compares them")
 def hypergradient(
     lr: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3,
-    beta: Number = 1e-3,
-    form: Literal["additive", "multiplicative"] = "multiplicative",
+    hyper_lr: Number = 1e-3,
+    rule: Literal["additive", "multiplicative"] = "multiplicative",
 ) -> Method:
     """Gradient descent whose learning rate descends its own gradient."""
-    return Method(GradientFlow(), ForwardEuler(), Hypergradient(lr, beta, form))
+    return Method(GradientFlow(), ForwardEuler(), Hypergradient(lr, hyper_lr, rule))
 
 
 @named("Armijo line search", citations.ARMIJO)
 def armijo(
-    h0: Annotated[Number, StepSize(1e-6, 100.0)] = 1.0, c: Number = 1e-4, shrink: Number = 0.5, grow: Number = 2.0
+    h0: Annotated[Number, StepSize(1e-6, 100.0)] = 1.0, c1: Number = 1e-4, backtrack: Number = 0.5, grow: Number = 2.0
 ) -> Method:
     """Gradient descent with Armijo backtracking."""
-    return Method(GradientFlow(), ForwardEuler(), Armijo(h0, c, shrink, grow))
+    return Method(GradientFlow(), ForwardEuler(), Armijo(h0, c1, backtrack, grow))
 
 
 @named("Polyak's step size", citations.POLYAK_1969)
@@ -354,43 +358,43 @@ def step_decay(lr: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3, factor: Numbe
 def sps(
     f_star: Annotated[Number, LowerBound()] = 0.0,
     c: Number = 0.5,
-    growth: Number = 2.0,
+    epoch_growth: Number = 2.0,
     batches_per_epoch: int = 500,
     h0: Annotated[Number, StepSize(1e-6, 100.0)] = 1.0,
     h_max: Number = float("inf"),
 ) -> Method:
-    """SPS: gradient descent with Polyak's step on each batch, which may grow by the factor `growth` in an epoch.
+    """SPS: gradient descent with Polyak's step on each batch, which may grow by `epoch_growth` in an epoch.
 
     Give the length of the data loader; 500 is what the authors' code assumes. On a function every step sees all there
     is: with batches_per_epoch = 1 the step can double every time. (On a network that is too much, and it diverges.)
     """
     check_positive("sps", c=c)
-    growth = _per_batch("sps", growth, batches_per_epoch)
+    growth = _per_batch("sps", epoch_growth, batches_per_epoch)
     return Method(GradientFlow(), ForwardEuler(), StochasticPolyak(f_star, 1 / c, h_max, growth, h0))
 
 
 @named(
     "stochastic line search (SLS)",
     citations.SLS,
-    "SGD + Armijo as in the experiments: every search starts at growth^(b/n) times the last step; after `tries` steps "
-    "that will not do, the next smaller one is made (the authors' code: one of 1e-6)",
+    "SGD + Armijo as in the experiments: every search starts at epoch_growth^(b/n) times the last step; after `tries` "
+    "steps that will not do, the next smaller one is made (the authors' code: one of 1e-6)",
 )
 def sls(
     h0: Annotated[Number, StepSize(1e-6, 10.0)] = 1.0,
-    c: Number = 0.1,
-    shrink: Number = 0.9,
+    c1: Number = 0.1,
+    backtrack: Number = 0.9,
     tries: int = 100,
-    growth: Number = 2.0,
+    epoch_growth: Number = 2.0,
     batches_per_epoch: int = 500,
     h_max: Number = 10.0,
 ) -> Method:
-    """SLS: gradient descent with an Armijo search on each batch, from a step that may grow by `growth` in an epoch.
+    """SLS: gradient descent with an Armijo search on each batch, from a step that may grow from one to the next.
 
     Give the length of the data loader; 500 is what the authors' code assumes. On a function every step sees all there
     is: with batches_per_epoch = 1 the step can double every time, at the price of about seven more evaluations.
     """
-    growth = _per_batch("sls", growth, batches_per_epoch)
-    return Method(GradientFlow(), BacktrackingEuler(c, shrink, tries), Growing(h0, growth, h_max))
+    growth = _per_batch("sls", epoch_growth, batches_per_epoch)
+    return Method(GradientFlow(), BacktrackingEuler(c1, backtrack, tries), Growing(h0, growth, h_max))
 
 
 @named("Barzilai, Borwein", citations.BARZILAI_BORWEIN)
@@ -421,8 +425,8 @@ def _nonzero(value: Number) -> bool:
     return not isinstance(value, float | int) or value != 0
 
 
-def _per_batch(name: str, growth: Number, batches_per_epoch: int) -> Number:
+def _per_batch(name: str, epoch_growth: Number, batches_per_epoch: int) -> Number:
     """The factor by which a step may grow from batch to batch, given the one for an epoch."""
-    check_range(name, "growth", growth, 1.0, infinite=True)
+    check_range(name, "epoch_growth", epoch_growth, 1.0, infinite=True)
     check_count(name, "batches_per_epoch", batches_per_epoch, 1)
-    return growth ** (1 / batches_per_epoch)
+    return epoch_growth ** (1 / batches_per_epoch)

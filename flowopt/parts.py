@@ -107,6 +107,10 @@ class System(Part):
         """The continuous vector field: d/dt of the leaves that move."""
         raise NotImplementedError
 
+    def objective(self, state: State, evaluation: Evaluation) -> Evaluation:
+        """The objective that the motion lowers, as step-size rules judge it: f, with the system's own weight decay."""
+        return evaluation
+
     def energy(self, state: State, evaluation: Evaluation) -> Tensor:
         """The conserved energy, or the Lyapunov function that the flow lowers, ``(B,)``."""
         raise NotImplementedError

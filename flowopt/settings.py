@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from flowopt.baselines import as_baseline
 from flowopt.errors import BadValue, UnknownName, check_range
 from flowopt.papers import METHODS
+from flowopt.parameters import hint
 from flowopt.problems.problem import Problem
 from flowopt.solve import minimize
 
@@ -41,8 +42,8 @@ class Settings(NamedTuple):
 def parse_setting(text: str) -> Setting:
     """Take ``[owner.]key=value`` apart; the value is a Python literal where it reads as one, else a string.
 
-    >>> parse_setting("ecdsep.eta=2.0")
-    Setting(owner='ecdsep', key='eta', value=2.0)
+    >>> parse_setting("ecdsep.exponent=2.0")
+    Setting(owner='ecdsep', key='exponent', value=2.0)
     >>> parse_setting("scaling=identity").value
     'identity'
 
@@ -83,7 +84,8 @@ def assign(texts: Sequence[str], methods: Sequence[str]) -> Settings:
         else:
             fitting = [name for name in methods if _has(name, setting, alone=len(methods) == 1)]
             if not fitting:
-                raise UnknownName(f"parameter of {' or '.join(methods)}", setting.key, _parameters(methods))
+                known = _parameters(methods)
+                raise UnknownName(f"parameter of {' or '.join(methods)}", setting.key, known, hint(setting.key, known))
             for name in fitting:
                 found.methods[name][setting.key] = setting.value
     return found

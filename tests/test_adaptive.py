@@ -552,7 +552,7 @@ def test_hypergradient_adam(name: str, form: Any, beta: float) -> None:
     """Adam-HD of Baydin et al. 2018 is the additive form."""
     f = function(name)
     run = hypergradient(f, np.array(STARTS[name]), 1e-3, beta, form, adam_direction(f, **BETAS))
-    follow(run, name, method("hypergradient_adam", lr=1e-3, beta=beta, form=form, **BETAS), STEPS, rel=1e-11)
+    follow(run, name, method("hypergradient_adam", lr=1e-3, hyper_lr=beta, rule=form, **BETAS), STEPS, rel=1e-11)
 
 
 @on_both

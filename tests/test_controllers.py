@@ -118,7 +118,7 @@ def test_stability_limited_lte_where_nothing_changes() -> None:
 
 
 def test_pi_on_scripted_errors() -> None:
-    control = PI(rtol=0.0, atol=1e-2, safety=0.9, shrink=0.3, grow=4.0)
+    control = PI(rtol=0.0, atol=1e-2, safety=0.9, factor_min=0.3, factor_max=4.0)
     step = with_errors(PLAIN, SCRIPT)
     _, memory = control.start(step.before)
     verdict = control.judge(step, memory)
@@ -245,8 +245,8 @@ def test_barzilai_borwein_where_the_curvature_is_not_positive() -> None:
 
 def test_hypergradient_by_hand() -> None:
     cosine = 1 / math.sqrt(10 * 5)
-    assert next_h(Hypergradient(0.1, beta=0.2, form="additive")) == pytest.approx([0.1 + 0.2 * 1], rel=1e-14)
-    assert next_h(Hypergradient(0.1, beta=0.2)) == pytest.approx([0.1 * (1 + 0.2 * cosine)], rel=1e-14)
+    assert next_h(Hypergradient(0.1, hyper_lr=0.2, rule="additive")) == pytest.approx([0.1 + 0.2 * 1], rel=1e-14)
+    assert next_h(Hypergradient(0.1, hyper_lr=0.2)) == pytest.approx([0.1 * (1 + 0.2 * cosine)], rel=1e-14)
 
 
 def test_polyak_by_hand() -> None:
@@ -305,7 +305,7 @@ def test_growing_by_hand() -> None:
 def test_armijo_accepts_if_and_only_if_f_fell_enough(part: float, c: float, shrink: float, grow: float) -> None:
     """Where f falls by `part` of what is asked for, c h |g|^2."""
     assume(not abs(part - 1) < 1e-3)
-    control = Armijo(c=c, shrink=shrink, grow=grow)
+    control = Armijo(c1=c, backtrack=shrink, grow=grow)
     verdict = control.judge(euler_step(G0, G1, 0.1, f0=1.0, f1=1.0 - part * c * 0.1 * 10), {})
     assert verdict.accept is not None
     enough = 1 < part < math.inf  # a value that is no number is no success
@@ -572,7 +572,7 @@ RUNS: dict[str, tuple[dict[str, float], dict[str, float], dict[str, float]]] = {
     "elra": ({"alpha0": 0.01}, {"alpha0": 2}, {"alpha0": -1}),
     "tlr": ({"lr": 0.01}, {"lr": 2}, {"lr": -1}),
     "tlr_gdm": ({"lr": 0.01}, {"lr": 2}, {"lr": -1}),
-    "hypergradient": ({"lr": 0.01, "beta": 0.1}, {"lr": 2}, {"lr": -1}),
+    "hypergradient": ({"lr": 0.01, "hyper_lr": 0.1}, {"lr": 2}, {"lr": -1}),
     "armijo": ({"h0": 1.0}, {"h0": 2}, {"h0": -1}),
     "polyak": ({"f_star": 0.5}, {}, {"f_star": 1}),
     "sps": ({"f_star": 0.5, "h0": 0.01}, {"h0": 2}, {"f_star": 1, "h0": -1}),
@@ -638,8 +638,8 @@ def test_runs_turn_with_the_problem(name: str, x0: tuple[float, float], angle: f
 @pytest.mark.parametrize("name", ["ecdsep", "ecdsep_strang", "bbi"])
 @given(x0=STARTS, angle=st.floats(0, 2 * math.pi))
 def test_hamiltonian_runs_turn_with_the_problem(name: str, x0: tuple[float, float], angle: float) -> None:
-    quiet = {} if name == "bbi" else {"nu": 0.0}
-    expected, got = turned_run(name, x0, angle, delta_energy=0.5, **quiet)
+    quiet = {"added_energy": 0.5} if name == "bbi" else {"nu": 0.0, "delta_energy": 0.5}
+    expected, got = turned_run(name, x0, angle, **quiet)
     assert got == pytest.approx(expected, rel=1e-6, abs=1e-8)
 
 

@@ -59,13 +59,13 @@ PER_MEMBER = {
     "nesterov": {"lr": [0.003, 0.01, 0.03]},
     "ecco": {"eta": [0.01, 0.1, 1.0]},
     "ecco_stable": {"eta": [0.001, 0.1, 10.0]},
-    "ecdsep": {"eta": [1.0, 2.0, 1.5], "nu": [1e-5, 1e-3, 1e-2], "weight_decay": [0.0, 1e-4, 1e-3]},
+    "ecdsep": {"exponent": [1.0, 2.0, 1.5], "nu": [1e-5, 1e-3, 1e-2], "weight_decay": [0.0, 1e-4, 1e-3]},
     "ecdsep_strang": {"dt": [0.1, 0.2, 0.4], "nu": 1e-3},
     "bbi": {"dt": [0.01, 0.03, 0.1]},
-    "elra": {"alpha0": [1e-3, 1e-2, 1e-1], "kappa": [1.0, 0.9, 1.1], "weight_decay": [1.0, 0.999, 0.99]},
+    "elra": {"alpha0": [1e-3, 1e-2, 1e-1], "kappa": [1.0, 0.9, 1.1], "shrink": [1.0, 0.999, 0.99]},
     "tlr": {"lr": [0.01, 0.03, 0.1], "K": 5},
     "tlr_gdm": {"lr": [0.003, 0.01, 0.03], "beta": [0.0, 0.5, 0.9]},
-    "hypergradient": {"lr": [0.01, 0.03, 0.1], "beta": [0.0001, 0.001, 0.01]},
+    "hypergradient": {"lr": [0.01, 0.03, 0.1], "hyper_lr": [0.0001, 0.001, 0.01]},
     "armijo": {"h0": [1.0, 3.0, 10.0]},
     "polyak": {"h_max": [0.1, 0.3, 1.0]},
     "bb": {"h0": [1e-3, 1e-2, 1e-1]},
@@ -252,7 +252,7 @@ def test_a_method_that_can_go_back_survives_a_nan():
 
 
 def test_a_member_sent_back_for_ever_ends():
-    ensemble = Ensemble(perceptron, 2, "armijo", {"shrink": [1e-9, 0.5]}, dtype=torch.float64)
+    ensemble = Ensemble(perceptron, 2, "armijo", {"backtrack": [1e-9, 0.5]}, dtype=torch.float64)
     ensemble.step(INPUTS, TARGETS)
     for _ in range(4):
         ensemble.step(INPUTS * torch.nan, TARGETS)

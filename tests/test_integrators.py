@@ -97,9 +97,9 @@ EXAMPLES: list[System] = [
     ScaledGradientFlow("identity"),
     ScaledGradientFlow("curvature"),
     ScaledGradientFlow("limit", normalise="mean"),
-    SeparableHamiltonian(eta=1.7, F0=-0.3, s=0, weight_decay=0.2),
+    SeparableHamiltonian(exponent=1.7, F0=-0.3, s=0, weight_decay=0.2),
     HeavyBall(mass=0.7, friction=0.4),
-    BornInfeld(v0=-0.5, delta_energy=0.8),
+    BornInfeld(v0=-0.5, added_energy=0.8),
     NewtonFlow(damping=0.5),
     MADGRAD(step=1.0, beta1=0.5, dual_averaging=False),
 ]
@@ -288,7 +288,7 @@ def parabola(stiffness: float = 1.0) -> Measured:
 
 # --- Hamiltonian systems ---
 
-HAMILTONIAN = SeparableHamiltonian(eta=1.5, F0=-1.0, delta_energy=0.7)
+HAMILTONIAN = SeparableHamiltonian(exponent=1.5, F0=-1.0, delta_energy=0.7)
 
 
 def bowl(q: Tensor) -> tuple[Tensor, Tensor]:
@@ -517,7 +517,7 @@ def test_lookahead_is_refused_where_there_is_no_friction() -> None:
 
 # --- the line search ---
 
-SEARCH = {"c": 0.3, "shrink": 0.6}
+SEARCH = {"c1": 0.3, "backtrack": 0.6}
 
 
 def searching(growth: float = 1.5, h_max: float = 0.5, **options: Any) -> Method:
@@ -539,7 +539,7 @@ def test_a_line_search_makes_the_first_step_that_will_do() -> None:
             tried += longer
             far = given.value(torch.from_numpy(run.x[k] - trial[:, None] * grad[k])).numpy()
             assert np.all((far > f[k] - trial * slope[k])[longer])
-            trial = np.where(longer, SEARCH["shrink"] * trial, trial)
+            trial = np.where(longer, SEARCH["backtrack"] * trial, trial)
         assert trial == pytest.approx(h[k + 1], rel=1e-13)
     assert tried.min() > 25, "there was something to search for"
     assert run.evaluations["gradient"].tolist() == (1 + 2 * 30 + tried).tolist(), "rows that are done pay nothing"
@@ -554,7 +554,7 @@ def uphill(q: Tensor) -> tuple[Tensor, Tensor]:
 
 def test_a_line_search_without_a_step_that_will_do_makes_a_small_one() -> None:
     lying = Problem("uphill", lambda q: uphill(q)[0], 1, value_and_gradient=uphill)
-    run = minimize(lying, [1.0], searching(growth=1.0, shrink=0.1, tries=5), max_steps=2)
+    run = minimize(lying, [1.0], searching(growth=1.0, backtrack=0.1, tries=5), max_steps=2)
     assert run.h[1:, 0] == pytest.approx([0.5e-5, 0.5e-10], rel=1e-12)
     assert run.x[1, 0, 0] == pytest.approx(1 + 0.5e-5, rel=1e-15)
     assert run.evaluations["gradient"].tolist() == [1 + 6 * 2]
@@ -564,7 +564,7 @@ def test_a_line_search_steps_back_from_where_f_is_no_number() -> None:
     def cliff(q: Tensor) -> Tensor:
         return torch.where(q[..., 0] < 0.5, torch.nan, q.square().sum(-1))
 
-    run = minimize(cliff, [1.0, 0.0], searching(shrink=0.5), max_steps=1)
+    run = minimize(cliff, [1.0, 0.0], searching(backtrack=0.5), max_steps=1)
     assert run.h[1].tolist() == [0.25]
     assert run.final_x[0].tolist() == [0.5, 0.0]
 

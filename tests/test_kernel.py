@@ -38,7 +38,7 @@ from flowopt.transforms.decoupled_decay import DecoupledDecay
 from flowopt.transforms.energy_projection import EnergyProjection
 from flowopt.transforms.iterate_averaging import IterateAveraging
 from flowopt.transforms.momentum_rotation import MomentumRotation
-from flowopt.transforms.weight_decay import WeightDecay
+from flowopt.transforms.shrink import Shrink
 
 # --- refusals ---
 
@@ -142,7 +142,7 @@ def test_a_row_of_a_batch_is_the_row_alone(named: str, name: str, starts: Any) -
 
 
 def test_random_numbers_and_powers_are_the_rows_own() -> None:
-    options = {"eta": 1.37, "nu": 0.1, "F0": -500.0, "delta_energy": 1.0}
+    options = {"exponent": 1.37, "nu": 0.1, "F0": -500.0, "delta_energy": 1.0}
     together = minimize("ackley", SPACE, "ecdsep", max_steps=20, seed=5, **options)
     for i in range(len(SPACE)):
         alone = minimize("ackley", SPACE[i], "ecdsep", max_steps=20, seed=5 + i, **options)
@@ -248,7 +248,7 @@ class Scripted(Controller):
 @pytest.mark.parametrize(
     ("system", "integrator", "transforms"),
     [
-        (GradientFlow(), ForwardEuler(), (WeightDecay(0.99), IterateAveraging())),
+        (GradientFlow(), ForwardEuler(), (Shrink(0.99), IterateAveraging())),
         (GradientFlow(), DormandPrince(), ()),
         (HeavyBall(), RK4(), (MomentumRotation(0.1),)),
         (NesterovFlow(), RK4(), ()),

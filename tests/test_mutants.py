@@ -237,7 +237,7 @@ FORMULAS: list[tuple[Any, str, str, str, Test]] = [
     ),
     (implicit._Jacobian, "solve", "unit - step *", "unit + step *", integrators.test_backward_euler_on_a_quadratic),
     # systems
-    (SeparableHamiltonian, "_force", "self.eta / ", "1 / ", ecdsep()),
+    (SeparableHamiltonian, "_force", "self.exponent / ", "1 / ", ecdsep()),
     (SeparableHamiltonian, "base", "0.5 * self.weight_decay", "self.weight_decay", ecdsep(w=0.3)),
     (SeparableHamiltonian, "start", '"p": -along', '"p": along', ecdsep()),
     (

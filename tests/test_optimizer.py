@@ -575,14 +575,12 @@ def test_weight_decay_is_a_term_of_the_objective(name: str) -> None:
         return loss_of(model, number) + 0.5 * weight * sum((p**2).sum() for p in model.parameters())
 
     decayed, explicit = network(), network()
-    given = {} if name == "elra" else {"weight_decay": weight}
     params = [{"params": decayed.parameters(), "weight_decay": weight}]
     first, second = (
         build(params, name, **QUIET.get(name, {})),
         build(explicit.parameters(), name, **QUIET.get(name, {})),
     )
-    if name not in ("elra", "ecdsep", "ecdsep_strang"):  # which have a weight decay of their own
-        assert build(decayed.parameters(), name, **given).param_groups[0]["weight_decay"] == weight
+    assert build(decayed.parameters(), name, weight_decay=weight).param_groups[0]["weight_decay"] == weight
     for number in range(10):
         first.step(closure(decayed, first, number))
         second.step(closure(explicit, second, number, regularised))

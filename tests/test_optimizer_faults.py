@@ -425,8 +425,8 @@ def test_numbers_from_outside() -> None:
     for seed in (-1, 1.5, None):
         with pytest.raises(BadValue, match="seed"):
             FlowOptimizer(model.parameters(), "gd", seed=seed)
-    optimizer = FlowOptimizer(model.parameters(), "ecdsep", eta=torch.tensor(2.0))
-    plain = FlowOptimizer(copy.deepcopy(model).parameters(), "ecdsep", eta=2.0)
+    optimizer = FlowOptimizer(model.parameters(), "ecdsep", exponent=torch.tensor(2.0))
+    plain = FlowOptimizer(copy.deepcopy(model).parameters(), "ecdsep", exponent=2.0)
     assert [part.parameters.keys() for part in optimizer.method.parts] == [
         part.parameters.keys() for part in plain.method.parts
     ]

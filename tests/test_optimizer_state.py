@@ -23,7 +23,7 @@ from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.systems.heavy_ball import HeavyBall
 from flowopt.training.optimizer import FlowOptimizer
 from flowopt.transforms.iterate_averaging import IterateAveraging
-from flowopt.transforms.weight_decay import WeightDecay
+from flowopt.transforms.shrink import Shrink
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 UNSOLVED = ("implicit", torch.bfloat16)
@@ -341,7 +341,7 @@ def test_iterates_are_averaged() -> None:
 
 def test_multiplicative_weight_decay_against_plain_torch() -> None:
     """q <- 0.99 q - h grad f, beside a term of the objective of the groups' own."""
-    method = flowopt.Method(GradientFlow(), ForwardEuler(), Fixed(0.1), (WeightDecay(0.99),))
+    method = flowopt.Method(GradientFlow(), ForwardEuler(), Fixed(0.1), (Shrink(0.99),))
     model, plain = network(), network()
     optimizer = FlowOptimizer(model.parameters(), method, weight_decay=0.1, compile=False)
     for number in range(10):

@@ -182,7 +182,7 @@ def hypergradient(f: Function, x: Vector, alpha: float, beta: float, form: str, 
 def test_hypergradient(name: str, form: Any, beta: float) -> None:
     f = function(name)
     reference = hypergradient(f, np.array(STARTS[name]), 2e-4, beta, form, steepest(f))
-    follow(reference, name, method("hypergradient", lr=2e-4, beta=beta, form=form))
+    follow(reference, name, method("hypergradient", lr=2e-4, hyper_lr=beta, rule=form))
 
 
 def polyak(f: Function, x: Vector, f_star: float, scale: float, h_max: float) -> Reference:
@@ -211,7 +211,7 @@ def sps(f: Function, x: Vector, f_star: float, c: float, growth: float, last: fl
 @pytest.mark.parametrize(("growth", "batches", "h_max"), [(1.2, 1, 1e-2), (4.0, 10, 1.0), (math.inf, 1, 1e-2)])
 def test_sps(name: str, growth: float, batches: int, h_max: float) -> None:
     reference = sps(function(name), np.array(STARTS[name]), -0.1, 0.7, growth ** (1 / batches), 1e-4, h_max)
-    options = {"growth": growth, "batches_per_epoch": batches, "h_max": h_max}
+    options = {"epoch_growth": growth, "batches_per_epoch": batches, "h_max": h_max}
     follow(reference, name, method("sps", f_star=-0.1, c=0.7, h0=1e-4, **options))
 
 
@@ -236,8 +236,8 @@ def test_sls(name: str, tries: int, growth: float, batches: int, h_max: float) -
     h0, c, shrink = (0.3 if tries > 2 else 5e-3), 0.2, 0.7
     per_step = growth ** (1 / batches)
     reference = sls(function(name), np.array(STARTS[name]), min(h0, h_max), c, shrink, tries, per_step, h_max)
-    options = {"growth": growth, "batches_per_epoch": batches, "h_max": h_max}
-    follow(reference, name, method("sls", h0=h0, c=c, shrink=shrink, tries=tries, **options))
+    options = {"epoch_growth": growth, "batches_per_epoch": batches, "h_max": h_max}
+    follow(reference, name, method("sls", h0=h0, c1=c, backtrack=shrink, tries=tries, **options))
 
 
 def armijo(f: Function, x: Vector, h: float, c: float, shrink: float, grow: float) -> Reference:
@@ -252,7 +252,7 @@ def armijo(f: Function, x: Vector, h: float, c: float, shrink: float, grow: floa
 @on_both
 def test_armijo(name: str) -> None:
     reference = armijo(function(name), np.array(STARTS[name]), 0.3, 1e-2, 0.6, 1.7)
-    follow(reference, name, method("armijo", h0=0.3, c=1e-2, shrink=0.6, grow=1.7))
+    follow(reference, name, method("armijo", h0=0.3, c1=1e-2, backtrack=0.6, grow=1.7))
 
 
 def ecco(f: Function, x: Vector, eta: float, scaling: str, difference: str, normalise: str | None) -> Reference:
@@ -469,7 +469,13 @@ def ecdsep(
         x, p = told["x"], told["p"]
 
 
-RENAMED = {"dE": "delta_energy", "w": "weight_decay", "conserve": "conserve_energy", "tune": "tune_F0"}
+RENAMED = {
+    "eta": "exponent",
+    "dE": "delta_energy",
+    "w": "weight_decay",
+    "conserve": "conserve_energy",
+    "tune": "tune_F0",
+}
 
 
 @on_both
@@ -531,7 +537,7 @@ def bbi(f: Function, x: Vector, dt: float, v0: float, dE: float, conserve: bool)
 @pytest.mark.parametrize(("v0", "dE"), [(0.0, 0.0), (-1.0, 0.5)])
 def test_bbi(name: str, conserve: bool, v0: float, dE: float) -> None:
     reference = bbi(function(name), np.array(STARTS[name]), 5e-3, v0, dE, conserve)
-    follow(reference, name, method("bbi", dt=5e-3, v0=v0, delta_energy=dE, conserve_energy=conserve))
+    follow(reference, name, method("bbi", dt=5e-3, v0=v0, added_energy=dE, conserve_energy=conserve))
 
 
 # --- SciPy's own solvers ---

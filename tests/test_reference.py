@@ -73,7 +73,12 @@ def test_fixed_schemes_step_from_record_to_record(solver, order):
 
 @pytest.mark.parametrize(
     "system",
-    [SeparableHamiltonian(eta=2.0, delta_energy=0.5), HeavyBall(0.5, 0.3), NesterovFlow(), Adam(step=0.1, eps=0.1)],
+    [
+        SeparableHamiltonian(exponent=2.0, delta_energy=0.5),
+        HeavyBall(0.5, 0.3),
+        NesterovFlow(),
+        Adam(step=0.1, eps=0.1),
+    ],
 )
 def test_scipy_and_torchdiffeq_agree_on_rosenbrock(system):
     one = reference("rosenbrock", None, 0.5, system, "scipy:DOP853", t_eval=[0.1, 0.25])
@@ -85,7 +90,7 @@ def test_scipy_and_torchdiffeq_agree_on_rosenbrock(system):
 
 @pytest.mark.parametrize("solver", ["scipy:DOP853", "torchdiffeq:dopri5"])
 def test_the_hamiltonian_conserves_its_energy(solver):
-    system = SeparableHamiltonian(eta=1.5, delta_energy=0.2)
+    system = SeparableHamiltonian(exponent=1.5, delta_energy=0.2)
     found = reference(bowl(minimum=1.0), STARTS, 5.0, system, solver)
     assert np.ptp(found.f, axis=0).min() > 0.3
     np.testing.assert_allclose(found.energy, found.energy[:1] * np.ones_like(found.energy), rtol=1e-8)

@@ -79,7 +79,7 @@ def test_diverged(objective: Any) -> None:
 
 
 def test_below_f0() -> None:
-    run = ended(Status.BELOW_F0, "lower F0", method="ecdsep", F0=1.0, delta_energy=1.0, eta=1.5)
+    run = ended(Status.BELOW_F0, "lower F0", method="ecdsep", F0=1.0, delta_energy=1.0, exponent=1.5)
     assert run.f[-1, 0] < 1.0
 
 

@@ -80,7 +80,14 @@ def test_sls_judges_each_batch_by_itself() -> None:
     """A straight-line search beside it, with learning rates per group: the same steps, for the same calls."""
     c, shrink, growth, top = 0.4, 0.7, 5.0, 3.0
     model = network()
-    options = {"h0": 3.0, "c": c, "shrink": shrink, "growth": growth, "batches_per_epoch": PER_EPOCH, "h_max": top}
+    options = {
+        "h0": 3.0,
+        "c1": c,
+        "backtrack": shrink,
+        "epoch_growth": growth,
+        "batches_per_epoch": PER_EPOCH,
+        "h_max": top,
+    }
     optimizer = FlowOptimizer(groups(model), "sls", **options)
     pace, start, longest = paces(model), 3.0, 0
     for batch in batches(3):
@@ -125,7 +132,14 @@ def test_sls_says_that_it_needs_a_closure() -> None:
 def test_sps_beside_a_loop_of_torch() -> None:
     f_star, c, growth, top = 0.05, 0.2, 3.0, 2.0
     model, theirs = network(), network()
-    options = {"f_star": f_star, "c": c, "growth": growth, "batches_per_epoch": PER_EPOCH, "h0": 0.5, "h_max": top}
+    options = {
+        "f_star": f_star,
+        "c": c,
+        "epoch_growth": growth,
+        "batches_per_epoch": PER_EPOCH,
+        "h0": 0.5,
+        "h_max": top,
+    }
     optimizer = FlowOptimizer(model.parameters(), "sps", **options)
     last, bounds = 0.5, set()
     for x, y in batches(4):

@@ -71,13 +71,13 @@ def test_out_of_the_box(command: Any, tmp_path: Path) -> None:
 def test_it_is_fit_with_a_face(command: Any, text: str, tmp_path: Path) -> None:
     code, *_ = command(
         *(text, "--model", "lstm:6", "--method", "ecdsep", "--epochs", 2, "--batch-size", 4, "--seed", 7),
-        *("--set", "eta=3", "--set", "data.length=8", "--set", "model.dropout=0.25", "--out", "run"),
+        *("--set", "exponent=3", "--set", "data.length=8", "--set", "model.dropout=0.25", "--out", "run"),
     )
     assert code == 0
     data = datasets.load(text, length=8)
     shape: Any = {"input_shape": data.input_shape, "outputs": data.outputs, "task": data.task}
     model = models.build("lstm:6", **shape, seed=7, dropout=0.25)
-    optimizer = FlowOptimizer(model.named_parameters(), "ecdsep", seed=7, eta=3)
+    optimizer = FlowOptimizer(model.named_parameters(), "ecdsep", seed=7, exponent=3)
     history = fit(model, data, optimizer, epochs=2, batch_size=4, seed=7)
     saved = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
     assert all(torch.equal(saved[name], tensor) for name, tensor in model.state_dict().items())

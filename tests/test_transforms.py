@@ -29,7 +29,7 @@ from flowopt.transforms.decoupled_decay import DecoupledDecay
 from flowopt.transforms.energy_projection import EnergyProjection
 from flowopt.transforms.iterate_averaging import IterateAveraging
 from flowopt.transforms.momentum_rotation import MomentumRotation
-from flowopt.transforms.weight_decay import WeightDecay
+from flowopt.transforms.shrink import Shrink
 
 # --- random numbers ---
 
@@ -187,7 +187,7 @@ def test_rows_and_steps_turn_differently() -> None:
 # --- energy projection ---
 
 
-@pytest.mark.parametrize("system", [SeparableHamiltonian(eta=1.5, F0=-0.5, delta_energy=2.0), BornInfeld(-0.5, 2.0)])
+@pytest.mark.parametrize("system", [SeparableHamiltonian(1.5, F0=-0.5, delta_energy=2.0), BornInfeld(-0.5, 2.0)])
 def test_projection_puts_the_energy_back(system: System) -> None:
     q = torch.tensor([[-1.2, 1.0], [0.3, 0.4]], dtype=torch.float64)
     chosen = Method(system, RK4(), Fixed(0.02), (EnergyProjection(),))
@@ -312,8 +312,8 @@ def test_an_average_over_one_step_is_the_iterate() -> None:
 # --- weight decay ---
 
 
-def test_weight_decay_multiplies_the_position_in_every_step() -> None:
-    chosen = Method(GradientFlow(), ForwardEuler(), Fixed(0.1), (WeightDecay(0.9),))
+def test_shrink_multiplies_the_position_in_every_step() -> None:
+    chosen = Method(GradientFlow(), ForwardEuler(), Fixed(0.1), (Shrink(0.9),))
     run = minimize(lambda q: 0.5 * q.square().sum(-1), [2.0, -1.0], chosen, max_steps=5, gtol=0.0)
     x = np.array([2.0, -1.0]) * 0.8 ** np.arange(6)[:, None]  # the gradient is x: x <- 0.9 x - 0.1 x
     assert run.x[:, 0] == pytest.approx(x, rel=1e-14)
@@ -332,8 +332,8 @@ def test_decoupled_decay_shrinks_the_position_by_its_rate_times_the_step() -> No
         assert run.x[:, row] == pytest.approx(expected, rel=1e-13)
 
 
-def test_no_weight_decay_is_the_identity() -> None:
-    with_it = minimize("rosenbrock", method="elra", weight_decay=1.0 - 1e-15, max_steps=20)
+def test_no_shrink_is_the_identity() -> None:
+    with_it = minimize("rosenbrock", method="elra", shrink=1.0 - 1e-15, max_steps=20)
     without = minimize("rosenbrock", method="elra", max_steps=20)
     assert with_it.x == pytest.approx(without.x, rel=1e-9)
-    assert not any(transform.name == "weight_decay" for transform in method("elra").transforms)
+    assert not any(transform.name == "shrink" for transform in method("elra").transforms)

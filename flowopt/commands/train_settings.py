@@ -13,6 +13,7 @@ from flowopt.baselines.torch_optimizers import OptimizerRecipe, as_optimizer
 from flowopt.commands.networks import with_epoch_length
 from flowopt.errors import BadValue, UnknownName
 from flowopt.papers import METHODS
+from flowopt.parameters import hint
 from flowopt.settings import parse_setting
 from flowopt.training.limiting import ActivationLimiting
 from flowopt.training.optimizer import FlowOptimizer
@@ -47,7 +48,7 @@ def sort_out(texts: Iterable[str], methods: Sequence[str]) -> TrainSettings:
         fitting = [name for name in asked if setting.key in parameters[name]]
         if not fitting:
             known = {key for name in asked for key in parameters[name]}
-            raise UnknownName(f"parameter of {' or '.join(asked)}", setting.key, known)
+            raise UnknownName(f"parameter of {' or '.join(asked)}", setting.key, known, hint(setting.key, known))
         for name in fitting:
             found.methods[name][setting.key] = setting.value
     return found

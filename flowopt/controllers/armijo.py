@@ -13,18 +13,18 @@ from flowopt.state import Memory, Number, Point, Step, Verdict
 
 @dataclass(frozen=True)
 class Armijo(Controller):
-    """Armijo backtracking: accept if f_new <= f + c <g, q_new - q>, else h <- shrink h; after a success h <- grow h.
+    """Armijo backtracking: accept if f_new <= f + c1 <g, q_new - q>, else h <- backtrack h; then h <- grow h.
 
     The line search is flattened into the run: every trial is one attempted step. Armijo 1966, eq 1. A trial that is
     not finite is rejected. In a network the trial is judged on the next batch, whose loss differs for other reasons
     too, and h can fall for ever: with batches take the method `sls`, which searches on one batch.
 
-    Raises BadValue unless h0 > 0, 0 < c < 1, 0 < shrink < 1 <= grow.
+    Raises BadValue unless h0 > 0, 0 < c1 < 1, 0 < backtrack < 1 <= grow.
     """
 
     h0: Number = 1.0
-    c: Number = 1e-4
-    shrink: Number = 0.5
+    c1: Number = 1e-4
+    backtrack: Number = 0.5
     grow: Number = 2.0
 
     name = "armijo"
@@ -32,9 +32,9 @@ class Armijo(Controller):
     requires = frozenset({"descent"})
 
     def __post_init__(self) -> None:
-        check_positive(self.name, h0=self.h0, c=self.c, shrink=self.shrink)
-        check_range(self.name, "c", self.c, 0.0, 1 - 1e-12)
-        check_range(self.name, "shrink", self.shrink, 0.0, 1 - 1e-12)
+        check_positive(self.name, h0=self.h0, c1=self.c1, backtrack=self.backtrack)
+        check_range(self.name, "c1", self.c1, 0.0, 1 - 1e-12)
+        check_range(self.name, "backtrack", self.backtrack, 0.0, 1 - 1e-12)
         check_range(self.name, "grow", self.grow, 1.0)
 
     @property
@@ -51,6 +51,6 @@ class Armijo(Controller):
     def judge(self, step: Step, memory: Memory) -> Verdict:
         before, after = step.before, step.after
         predicted = rows.dot(before.evaluation.grad, step.moved)
-        low = after.evaluation.value <= before.evaluation.value + self.c * predicted
+        low = after.evaluation.value <= before.evaluation.value + self.c1 * predicted
         good = low & rows.finite(after.evaluation)
-        return Verdict(torch.where(good, self.grow * step.h, self.shrink * step.h), memory, good)
+        return Verdict(torch.where(good, self.grow * step.h, self.backtrack * step.h), memory, good)

@@ -14,25 +14,26 @@ from flowopt.state import Memory, Number, Point, Step, Verdict
 
 @dataclass(frozen=True)
 class Hypergradient(Controller):
-    """Hypergradient: h <- h + beta <g_k, u> (additive) or h <- h (1 + beta cos(g_k, u)) (multiplicative).
+    """Hypergradient: h <- h + hyper_lr <g_k, u> (additive) or h <- h (1 + hyper_lr cos(g_k, u)) (multiplicative).
 
     u = (q_{k-1} - q_k)/h is the direction of the step, which is g_{k-1} in gradient descent (Baydin et al. 2018; the
-    two forms as TLR's comparison states them). beta has units time^2 / f in the additive form and none in the other.
+    two forms as TLR's comparison states them). hyper_lr, their beta, has units time^2 / f in the additive form and
+    none in the other.
     As published nothing keeps the additive h positive: a row whose |h| falls below h_min stops.
 
-    Raises BadValue for lr <= 0 or beta <= 0.
+    Raises BadValue for lr <= 0 or hyper_lr <= 0.
     """
 
     lr: Number
-    beta: Number = 1e-3
-    form: Literal["additive", "multiplicative"] = "multiplicative"
+    hyper_lr: Number = 1e-3
+    rule: Literal["additive", "multiplicative"] = "multiplicative"
 
     name = "hypergradient"
     source = "Baydin et al. 2018; TLR section 4"
 
     def __post_init__(self) -> None:
-        check_positive(self.name, lr=self.lr, beta=self.beta)
-        check_choice(self.name, "form", self.form, ("additive", "multiplicative"))
+        check_positive(self.name, lr=self.lr, hyper_lr=self.hyper_lr)
+        check_choice(self.name, "rule", self.rule, ("additive", "multiplicative"))
 
     def start(self, point: Point) -> tuple[Tensor, Memory]:
         return full(point.evaluation.value, self.lr), {}
@@ -41,7 +42,7 @@ class Hypergradient(Controller):
         h, g = step.h, step.after.evaluation
         u = -step.moved / rows.column(h)
         along = rows.dot(g.grad, u)
-        if self.form == "additive":
-            return Verdict(h + self.beta * along, memory)
+        if self.rule == "additive":
+            return Verdict(h + self.hyper_lr * along, memory)
         size = g.square.sqrt() * rows.norm(u)
-        return Verdict(h * (1 + self.beta * torch.where(size > 0, along / size, 0.0)), memory)
+        return Verdict(h * (1 + self.hyper_lr * torch.where(size > 0, along / size, 0.0)), memory)

@@ -16,9 +16,9 @@ class PI(Controller):
     """PI control: accept if e = rms(error / (atol + rtol max|x|)) <= 1; h <- h safety e^(-0.7/k) e_prev^(0.4/k).
 
     k is the order of the error estimate plus 1, e_prev the error of the last accepted step (Gustafsson 1991; Hairer,
-    Norsett, Wanner I, II.4). The factor stays in [shrink, grow]; after a rejection h <- h safety e^(-1/k), and after a
-    trial that is not finite h <- shrink h. The first step, unless `h0` gives it, moves 1 % of the state's scale:
-    h0 = 0.01 rms(x / scale) / rms(x' / scale).
+    Norsett, Wanner I, II.4). The factor stays in [factor_min, factor_max]; after a
+    rejection h <- h safety e^(-1/k), and after a trial that is not finite h <- factor_min h. The first step, unless
+    `h0` gives it, moves 1 % of the state's scale: h0 = 0.01 rms(x / scale) / rms(x' / scale).
 
     Raises BadValue for tolerances or factors out of range.
     """
@@ -28,8 +28,8 @@ class PI(Controller):
     h0: Number | None = None
     h_max: Number = float("inf")
     safety: Number = 0.9
-    shrink: Number = 0.2
-    grow: Number = 5.0
+    factor_min: Number = 0.2
+    factor_max: Number = 5.0
 
     name = "pi"
     source = "Gustafsson 1991"
@@ -37,11 +37,11 @@ class PI(Controller):
 
     def __post_init__(self) -> None:
         check_range(self.name, "rtol", self.rtol, 0.0)
-        check_positive(self.name, atol=self.atol, safety=self.safety, shrink=self.shrink)
+        check_positive(self.name, atol=self.atol, safety=self.safety, factor_min=self.factor_min)
         check_limit(self.name, h_max=self.h_max)
         check_range(self.name, "safety", self.safety, 0.0, 1.0)
-        check_range(self.name, "shrink", self.shrink, 0.0, 1.0)
-        check_range(self.name, "grow", self.grow, 1.0)
+        check_range(self.name, "factor_min", self.factor_min, 0.0, 1.0)
+        check_range(self.name, "factor_max", self.factor_max, 1.0)
         if self.h0 is not None:
             check_positive(self.name, h0=self.h0)
 
@@ -67,7 +67,7 @@ class PI(Controller):
         k = step.order + 1
         steady = rows.power(e, -0.7 / k) * rows.power(memory["previous"], 0.4 / k)
         retry = rows.power(e, -1 / k).clamp(max=1.0)
-        factor = (self.safety * torch.where(good, steady, retry)).clamp(min=self.shrink).clamp(max=self.grow)
+        factor = (self.safety * torch.where(good, steady, retry)).clamp(min=self.factor_min).clamp(max=self.factor_max)
         return Verdict((step.h * factor).clamp(max=self.h_max), {"previous": e}, good)
 
     def _scaled(self, leaves: dict[str, Tensor], before: dict[str, Tensor], after: dict[str, Tensor]) -> Tensor:

@@ -16,8 +16,8 @@ from flowopt.problems import problem
 from flowopt.state import Status
 
 NOTEBOOK = "the authors' notebook"
-ZAKHAROV = {"eta": 1.0115627615016867, "dt": 9594.610818688134, "nu": 0.08155467868356955}
-ACKLEY = {"eta": 1.0102203109384507, "dt": 0.6978430924580129, "nu": 0.5072722919129238}
+ZAKHAROV = {"exponent": 1.0115627615016867, "dt": 9594.610818688134, "nu": 0.08155467868356955}
+ACKLEY = {"exponent": 1.0102203109384507, "dt": 0.6978430924580129, "nu": 0.5072722919129238}
 
 
 def zakharov() -> Iterator[Fact]:
@@ -80,7 +80,7 @@ def self_tuning() -> Iterator[Fact]:
         "Algorithm 2",
         at_most(2e-13),
         ends(run.best_f),
-        note="dt = 0.4 and eta = 1; the authors' code leaves the shift of F0 out of the force and stays at 0.08",
+        note="dt = 0.4 and exponent = 1; the authors' code leaves the shift of F0 out of the force and stays at 0.08",
     )
 
 

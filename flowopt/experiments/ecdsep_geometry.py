@@ -32,7 +32,7 @@ def energy_order() -> Iterator[Fact]:
     dt = 0.02 / 2.0 ** torch.arange(4, dtype=torch.float64)
     start = np.tile((1.0, 0.5), (len(dt), 1))
     bowl = problem("bowl", coefficients=(1.0, 2.0))
-    common: dict[str, Any] = {"nu": 0.0, "eta": 2.0, "F0": SHIFT, "delta_energy": 1.0, "conserve_energy": False}
+    common: dict[str, Any] = {"nu": 0.0, "exponent": 2.0, "F0": SHIFT, "delta_energy": 1.0, "conserve_energy": False}
     for name, order, paper in (("ecdsep", 1.0, about(2, 0.1)), ("ecdsep_strang", 2.0, None)):
         slopes: list[float] = []
         for s in (0, 1):
@@ -62,7 +62,7 @@ def symplecticity() -> Iterator[Fact]:
 
 def reversibility() -> Iterator[Fact]:
     """100 steps, p -> -p, 100 steps: how far from the start, from 50 random points."""
-    system, bowl = SeparableHamiltonian(eta=2.0, F0=SHIFT), problem("bowl", coefficients=(1.0, 2.0))
+    system, bowl = SeparableHamiltonian(exponent=2.0, F0=SHIFT), problem("bowl", coefficients=(1.0, 2.0))
     generator = torch.Generator().manual_seed(0)
     q0, p0 = torch.randn(2, 50, 2, dtype=torch.float64, generator=generator)
     for label, scheme in SCHEMES.items():
@@ -91,7 +91,7 @@ def rotation_angle() -> Iterator[Fact]:
 
 def speed() -> Iterator[Fact]:
     """The speed law, in the time of eq 2, whose flow is the energy times ours (eq 9 is its logarithm)."""
-    bowl, system = problem("bowl", coefficients=(1.0, 2.0)), SeparableHamiltonian(eta=2.0, F0=SHIFT, s=0)
+    bowl, system = problem("bowl", coefficients=(1.0, 2.0)), SeparableHamiltonian(exponent=2.0, F0=SHIFT, s=0)
     q, p = torch.randn(2, 100, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     here, state = _measure(bowl, q), {"q": q, "p": p}
     energy = system.energy(state, here)
@@ -138,7 +138,10 @@ def _points() -> Iterator[tuple[SeparableHamiltonian, Problem, Tensor]]:
     """40 points z = (q, p) with |p| = 1 on Zakharov's valley, n = 2 and 3, s = 0 and 1."""
     generator = torch.Generator().manual_seed(0)
     for dim in (2, 3):
-        for system in (SeparableHamiltonian(eta=2.0, F0=SHIFT, s=0), SeparableHamiltonian(eta=2.0, F0=SHIFT, s=1)):
+        for system in (
+            SeparableHamiltonian(exponent=2.0, F0=SHIFT, s=0),
+            SeparableHamiltonian(exponent=2.0, F0=SHIFT, s=1),
+        ):
             for _ in range(10):
                 q, p = torch.randn(2, 1, dim, dtype=torch.float64, generator=generator)
                 yield system, problem("zakharov", dim=dim), torch.cat((q, p / p.norm())).flatten()

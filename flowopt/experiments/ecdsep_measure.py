@@ -1,4 +1,4 @@
-"""ECDSep's measure: how |Theta| is distributed along trajectories in the basin F = |Theta|^2, F0 = -1, eta = 2."""
+"""ECDSep's measure: how |Theta| is distributed along trajectories in the basin F = |Theta|^2, F0 = -1, exponent 2."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _radii(dim: int, size: int, steps: int, **changed: Any) -> Array:
     """|Theta| at every fifth step of `size` rows, which start on the unit sphere."""
     start = np.random.default_rng(0).standard_normal((size, dim))
     start /= np.linalg.norm(start, axis=1, keepdims=True)
-    setting = {"eta": 2.0, "F0": -1.0, "s": 0, "dt": 0.02, "nu": 0.1, "conserve_energy": False} | changed
+    setting = {"exponent": 2.0, "F0": -1.0, "s": 0, "dt": 0.02, "nu": 0.1, "conserve_energy": False} | changed
     basin = problem("bowl", coefficients=(1.0,) * dim)
     run = minimize(basin, start, "ecdsep", max_steps=steps, gtol=0, record_every=5, **setting)
     return np.asarray(np.linalg.norm(run.x, axis=-1).ravel())

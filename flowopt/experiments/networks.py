@@ -69,8 +69,8 @@ def ecdsep(epochs: int = EPOCHS, seeds: int = 3) -> Iterator[Fact]:
     """ECDSep, pixels / 16: test accuracy in percent, every seed."""
     for eta in (1.0, 2.0, 3.0):
         for dt in (0.1, 0.4, 1.0):
-            found = accuracy("ecdsep", SCALED, {"eta": eta, "dt": dt}, seeds, epochs)
-            yield Fact(f"eta = {eta:g}, dt = {dt:g}", "Algorithm 1", between(90.5, 98.5), found)
+            found = accuracy("ecdsep", SCALED, {"exponent": eta, "dt": dt}, seeds, epochs)
+            yield Fact(f"exponent = {eta:g}, dt = {dt:g}", "Algorithm 1", between(90.5, 98.5), found)
 
 
 def elra(epochs: int = EPOCHS, seeds: int = 3) -> Iterator[Fact]:

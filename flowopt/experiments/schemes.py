@@ -23,8 +23,8 @@ from flowopt.trajectory import Trajectory
 PROBLEM, START = "himmelblau", (1.0, 1.0)
 """Smooth, and away from its minimisers for the whole of the interval."""
 FIELDS: dict[str, tuple[System, float]] = {
-    "symplectic_euler": (SeparableHamiltonian(eta=1.0, delta_energy=1.0), 0.5),
-    "stoermer_verlet": (SeparableHamiltonian(eta=1.0, delta_energy=1.0), 0.5),
+    "symplectic_euler": (SeparableHamiltonian(exponent=1.0, delta_energy=1.0), 0.5),
+    "stoermer_verlet": (SeparableHamiltonian(exponent=1.0, delta_energy=1.0), 0.5),
     "lookahead": (HeavyBall(mass=1.0, friction=1.0), 0.1),
     "dormand_prince": (HeavyBall(mass=1.0, friction=1.0), 1.0),
 }
@@ -60,7 +60,7 @@ def agreement() -> Iterator[Fact]:
 
 def energy(steps: int = 100_000) -> Iterator[Fact]:
     """Relative energy error over a long run at a fixed step: bounded for symplectic schemes, drifting for others."""
-    system = SeparableHamiltonian(eta=1.0, F0=-1.0, delta_energy=1.0)
+    system = SeparableHamiltonian(exponent=1.0, F0=-1.0, delta_energy=1.0)
     for name in ("symplectic_euler", "stoermer_verlet", "forward_euler"):
         integrator = discover(Integrator)[name]()
         run = minimize("bowl", (1.0, 0.6), Method(system, integrator, Fixed(0.02)), max_steps=steps, gtol=0.0)

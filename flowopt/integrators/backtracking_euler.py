@@ -14,7 +14,7 @@ from flowopt.state import Measure, Move, Number, Point
 
 @dataclass(frozen=True)
 class BacktrackingEuler(ForwardEuler):
-    """Backtracking Euler: x + h x'(x) with h <- shrink h until f_new <= f + c <grad f, q_new - q> (Armijo's condition).
+    """Backtracking Euler: x + h x'(x) with h <- backtrack h until f_new <= f + c1 <grad f, q_new - q> (Armijo).
 
     The trials are measured before the step is made, so that on a network all of them see the batch of the gradient:
     the stochastic line search (SLS) of Vaswani et al. 2019. A trial costs an evaluation, and only of the rows that
@@ -22,15 +22,15 @@ class BacktrackingEuler(ForwardEuler):
     `Armijo` searches too, but compares f before and after a step: on a network that is two batches, on a function it
     is cheaper, for it measures no point twice.)
 
-    `tries` step sizes are tried. A row for which none of them will do makes the next smaller one, h shrink^tries, and
-    searches on from there: the gradient may be wrong, or f too coarse to tell, but on a network the next batch may know
-    better. (The authors' code makes a step of 1e-6 there, whatever h is.)
+    `tries` step sizes are tried. A row for which none of them will do makes the next smaller one, h backtrack^tries,
+    and searches on from there: the gradient may be wrong, or f too coarse to tell, but on a network the next batch may
+    know better. (The authors' code makes a step of 1e-6 there, whatever h is.)
 
-    Raises BadValue unless 0 < c < 1, 0 < shrink < 1 and tries >= 1.
+    Raises BadValue unless 0 < c1 < 1, 0 < backtrack < 1 and tries >= 1.
     """
 
-    c: Number = 0.1
-    shrink: Number = 0.9
+    c1: Number = 0.1
+    backtrack: Number = 0.9
     tries: int = 100
 
     name = "backtracking_euler"
@@ -39,9 +39,9 @@ class BacktrackingEuler(ForwardEuler):
     stages = 2
 
     def __post_init__(self) -> None:
-        check_positive(self.name, c=self.c, shrink=self.shrink)
-        check_range(self.name, "c", self.c, 0.0, 1 - 1e-12)
-        check_range(self.name, "shrink", self.shrink, 0.0, 1 - 1e-12)
+        check_positive(self.name, c1=self.c1, backtrack=self.backtrack)
+        check_range(self.name, "c1", self.c1, 0.0, 1 - 1e-12)
+        check_range(self.name, "backtrack", self.backtrack, 0.0, 1 - 1e-12)
         check_count(self.name, "tries", self.tries, 1)
 
     @property
@@ -52,13 +52,15 @@ class BacktrackingEuler(ForwardEuler):
         assert point.rate is not None and measure is not None
         unit = self.displacement(system, point, point.state, torch.ones_like(h))
         assert unit is not None
-        value, slope = point.evaluation.value, self.c * rows.dot(point.evaluation.grad, unit)
+        start = system.objective(point.state, point.evaluation)
+        value, slope = start.value, self.c1 * rows.dot(start.grad, unit)
         todo = torch.ones_like(h, dtype=torch.bool)
         trial = rows.advance(point.state, point.rate, h)
         for _ in range(self.tries):
-            todo = todo & ~(measure(trial["q"], todo).value <= value + h * slope)  # a NaN is not low
+            found = system.objective(trial, measure(trial["q"], todo)).value
+            todo = todo & ~(found <= value + h * slope)  # a NaN is not low
             if not bool(todo.any()):
                 break
-            h = torch.where(todo, self.shrink * h, h)
+            h = torch.where(todo, self.backtrack * h, h)
             trial = rows.advance(point.state, point.rate, h)
         return Move(trial, h=h)

@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from flowopt import rows
+from flowopt import l2, rows
 from flowopt.errors import check_positive, check_range
-from flowopt.parts import System, full, times
+from flowopt.parts import System, full
 from flowopt.state import Evaluation, Measure, Number, Rate, State
 
 Law = Callable[[State, Tensor, Tensor], Tensor]
@@ -94,18 +94,19 @@ class AdaptiveFlow(System):
 
     def energy(self, state: State, evaluation: Evaluation) -> Tensor:
         """f, with the weight decay that it is lowered with."""
-        if not self.decays:
-            return evaluation.value
-        return evaluation.value + 0.5 * self.weight_decay * rows.dot(state["q"], state["q"])
+        return l2.value(self.weight_decay, state, evaluation)
+
+    def objective(self, state: State, evaluation: Evaluation) -> Evaluation:
+        return l2.objective(self.weight_decay, state, evaluation)
 
     def gradient(self, state: State, evaluation: Evaluation) -> Tensor:
         """g: the gradient with the weight decay."""
-        return evaluation.grad + times(self.weight_decay, state["q"]) if self.decays else evaluation.grad
+        return l2.gradient(self.weight_decay, state, evaluation)
 
     @property
     def decays(self) -> bool:
         """Whether there is a weight decay."""
-        return isinstance(self.weight_decay, Tensor) or self.weight_decay != 0
+        return l2.acts(self.weight_decay)
 
 
 def towards(target: Tensor | float, leaf: Tensor, beta: Number) -> Tensor:

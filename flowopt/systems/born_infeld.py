@@ -15,16 +15,16 @@ from flowopt.systems.hamiltonian import along, ended
 class BornInfeld(System):
     """Born-Infeld dynamics: conserved energy E = sqrt(V (V + |p|^2)) with V = F - v0.
 
-    q' = (V/E) p, p' = -1/2 (V/E + E/V) grad F, with E the energy of the start, V(q_0) + delta_energy
+    q' = (V/E) p, p' = -1/2 (V/E + E/V) grad F, with E the energy of the start, V(q_0) + added_energy
     (De Luca and Silverstein 2022; the method that the ECDSep paper compares with). The speed limit |q'|^2 <= V
     slows the motion down near the minimum. At the start p points along -grad F with |p|^2 = E^2/V - V.
 
     A row ends when V <= 1e-40: 'converged' at a stationary point, 'below F0' where F reached or passed v0 on its way.
-    Raises BadValue for delta_energy < 0.
+    Raises BadValue for added_energy < 0.
     """
 
     v0: Number = 0.0
-    delta_energy: Number = 0.0
+    added_energy: Number = 0.0
 
     name = "born_infeld"
     source = "De Luca, Silverstein 2022 (BBI)"
@@ -32,7 +32,7 @@ class BornInfeld(System):
 
     def __post_init__(self) -> None:
         check_range(self.name, "v0", self.v0)
-        check_range(self.name, "delta_energy", self.delta_energy, 0.0)
+        check_range(self.name, "added_energy", self.added_energy, 0.0)
 
     @property
     def needs_value(self) -> bool:
@@ -40,7 +40,7 @@ class BornInfeld(System):
 
     def start(self, q: Tensor, evaluation: Evaluation, measure: Measure | None) -> State:
         v = self.potential(evaluation)
-        energy = v + full(q, self.delta_energy)
+        energy = v + full(q, self.added_energy)
         size = (energy**2 / v - v).clamp(min=0.0).sqrt()
         return {"q": q, "p": -along(evaluation.grad, evaluation.square) * size.unsqueeze(-1), "E": energy}
 

@@ -6,9 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from flowopt import rows
+from flowopt import l2, rows
 from flowopt.errors import BadValue, check_choice, check_positive, check_range
-from flowopt.parts import System, full, times
+from flowopt.parts import System, full
 from flowopt.state import Evaluation, Measure, Number, Rate, State, Status
 
 V_FLOOR = 1e-40
@@ -32,21 +32,22 @@ def ended(v: Tensor, base: Tensor, square: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class SeparableHamiltonian(System):
-    """ECDSep: H = log(|p|^2 + s) + eta log(F - F0). Conserved energy: E = (|p|^2 + s) V with V = (F - F0)^eta.
+    """ECDSep: H = log(|p|^2 + s) + n log(F - F0). Conserved energy: E = (|p|^2 + s) V with V = (F - F0)^n.
 
-    q' = 2 p / (|p|^2 + s), p' = -eta grad F / (F - F0) (De Luca, Gatti, Silverstein, eq 11). Weight decay w is L2:
-    F becomes F + w/2 |q|^2 (eq 15). At the start p = -sqrt(delta_energy) grad F / |grad F|: minus, as in Algorithm 1
-    and the authors' code, where section 3.1 prints plus. s = 0 forces delta_energy = 1.
+    q' = 2 p / (|p|^2 + s), p' = -n grad F / (F - F0) (De Luca, Gatti, Silverstein, eq 11); `exponent` n is the paper's
+    eta. Weight decay w is L2: F becomes F + w/2 |q|^2 (eq 15). At the start p = -sqrt(delta_energy) grad F / |grad F|
+    (without the decay): minus, as in Algorithm 1 and the authors' code, where section 3.1 prints plus. s = 0 forces
+    delta_energy = 1.
 
     A row ends when V is no longer above 1e-40 (eps2): 'converged' at a stationary point, 'below F0' where F reached or
     passed F0 on its way, which leaves V zero, negative or undefined.
-    With `tune_F0` (Algorithm 2; eta an odd integer) F0 is lowered by 5 |V| instead and the position stays for that
-    step. The authors' code leaves the shift out of the force; here F0 is one number everywhere, as in Algorithm 2.
+    With `tune_F0` (Algorithm 2; n an odd integer) F0 is lowered by 5 |V| instead and the position stays for that step.
+    The authors' code leaves the shift out of the force; here F0 is one number everywhere, as in Algorithm 2.
 
-    Raises BadValue for eta <= 0, delta_energy < 0, weight_decay < 0, or tune_F0 with an eta that is not odd.
+    Raises BadValue for exponent <= 0, delta_energy < 0, weight_decay < 0, or tune_F0 with an exponent that is not odd.
     """
 
-    eta: Number = 1.0
+    exponent: Number = 1.0
     F0: Number = 0.0
     s: Literal[0, 1] = 1
     delta_energy: Number = 0.0
@@ -58,14 +59,16 @@ class SeparableHamiltonian(System):
     provides = frozenset({"kick_drift", "separable", "hamiltonian", "momentum", "energy_shell", "smooth_rate"})
 
     def __post_init__(self) -> None:
-        check_positive(self.name, eta=self.eta)
+        check_positive(self.name, exponent=self.exponent)
         check_range(self.name, "delta_energy", self.delta_energy, 0.0)
         check_range(self.name, "weight_decay", self.weight_decay, 0.0)
         check_range(self.name, "F0", self.F0)
         check_choice(self.name, "s", self.s, (0, 1))
         check_choice(self.name, "tune_F0", self.tune_F0, (True, False))
-        if self.tune_F0 and not bool(torch.as_tensor(self.eta % 2 == 1).all()):
-            raise BadValue(f"{self.name}: tune_F0 needs eta to be an odd integer (Algorithm 2), not {self.eta!r}")
+        if self.tune_F0 and not bool(torch.as_tensor(self.exponent % 2 == 1).all()):
+            raise BadValue(
+                f"{self.name}: tune_F0 needs an exponent that is an odd integer (Algorithm 2), not {self.exponent!r}"
+            )
 
     @property
     def needs_value(self) -> bool:
@@ -80,14 +83,14 @@ class SeparableHamiltonian(System):
 
     def base(self, state: State, evaluation: Evaluation) -> Tensor:
         """b = F + w/2 |q|^2 - F0, ``(B,)``."""
-        value = evaluation.value
-        if self._has_decay:
-            value = value + 0.5 * self.weight_decay * rows.dot(state["q"], state["q"])
-        return value - state.get("F0", self.F0)
+        return l2.value(self.weight_decay, state, evaluation) - state.get("F0", self.F0)
 
     def potential(self, state: State, evaluation: Evaluation) -> Tensor:
-        """V = b ** eta, ``(B,)``."""
-        return rows.power(self.base(state, evaluation), self.eta)
+        """V = b ** exponent, ``(B,)``."""
+        return rows.power(self.base(state, evaluation), self.exponent)
+
+    def objective(self, state: State, evaluation: Evaluation) -> Evaluation:
+        return l2.objective(self.weight_decay, state, evaluation)
 
     def observe(self, state: State, evaluation: Evaluation, h: Tensor, measure: Measure | None) -> State:
         if not self.tune_F0:
@@ -123,15 +126,11 @@ class SeparableHamiltonian(System):
         base = self.base(state, evaluation)
         if self.tune_F0:  # a V below the floor is tuned away, except where it is 0 and tuning it changes nothing
             return torch.where(base == 0, Status.CONVERGED, Status.RUNNING)
-        return ended(rows.power(base, self.eta), base, evaluation.square)
-
-    @property
-    def _has_decay(self) -> bool:
-        return isinstance(self.weight_decay, Tensor) or self.weight_decay != 0
+        return ended(rows.power(base, self.exponent), base, evaluation.square)
 
     def _force(self, state: State, evaluation: Evaluation) -> Tensor:
-        grad = evaluation.grad + times(self.weight_decay, state["q"]) if self._has_decay else evaluation.grad
-        return -grad * (self.eta / self.base(state, evaluation)).unsqueeze(-1)
+        grad = l2.gradient(self.weight_decay, state, evaluation)
+        return -grad * (self.exponent / self.base(state, evaluation)).unsqueeze(-1)
 
     def _unless_held(self, moved: State, state: State) -> State:
         if not self.tune_F0:

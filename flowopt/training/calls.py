@@ -15,6 +15,7 @@ from flowopt.blocks import SCALAR
 from flowopt.errors import BadValue, check_range
 from flowopt.kernel import Method
 from flowopt.papers import METHODS, as_method
+from flowopt.parameters import warn_of_a_factor
 from flowopt.transforms.decoupled_decay import DecoupledDecay
 
 
@@ -55,12 +56,14 @@ def network_method(given: str | Method, overrides: dict[str, Any]) -> NetworkMet
 def without_decay(given: str | Method, overrides: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
     """The parameters of a method, and apart from them the weight decay w that adds w/2 |q|^2 to the objective, or None.
 
-    A weight decay that is no such term (elra's) stays the method's own. Raises BadValue for what is no flow of ours.
+    A weight decay that is not such a term (adamw's) stays the method's. Raises BadValue for what is not a flow of ours.
     """
     if isinstance(given, str) and given.partition(":")[0] in ("torch", "scipy"):
         raise BadValue(f"{given} is not a flow of ours; use it directly, a network at a time, as torch.optim offers it")
     known = METHODS[given].defaults if isinstance(given, str) and given in METHODS else {}
     left = dict(overrides)
+    if given == "elra":
+        warn_of_a_factor(left.get("weight_decay", 0.0))
     return left, left.pop("weight_decay", None) if known.get("weight_decay", 0.0) == 0 else None
 
 

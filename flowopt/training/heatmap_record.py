@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from flowopt.errors import BadValue, UnknownName
 from flowopt.files import plain, replacing
 from flowopt.papers import METHODS
+from flowopt.parameters import hint
 from flowopt.state import Status
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Axis(NamedTuple):
         axis = cls(name, numbers)
         defaults = {"weight_decay": 0.0} | METHODS[method].defaults
         if axis.parameter not in defaults:
-            raise UnknownName(f"parameter of {method}", axis.parameter, defaults)
+            raise UnknownName(f"parameter of {method}", axis.parameter, defaults, hint(axis.parameter, defaults))
         default = defaults[axis.parameter]
         if isinstance(default, bool) or not isinstance(default, (int, float)):
             raise BadValue(f"{axis.parameter} of {method} is no number (by default {default!r}): it can be no axis")

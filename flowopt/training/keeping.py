@@ -54,10 +54,14 @@ class Keeping:
         method = self.method
         if method.needs_hvp or any(transform.perturbs for transform in method.transforms):
             return False
-        found = method.integrator.displacement(method.system, carry.point, carry.trial, carry.h)
+        made = carry.trial["q"] - carry.point.state["q"]
+        unknown = carry.point.state | {"q": made * torch.nan}  # a field that needs it is not had again
+        point = carry.point._replace(state=unknown)
+        if method.integrator.uses_rate:
+            point = point._replace(rate=method.system.rate(unknown, point.evaluation, None))
+        found = method.integrator.displacement(method.system, point, carry.trial, carry.h)
         if found is None:
             return False
-        made = carry.trial["q"] - carry.point.state["q"]  # a drift that depends on the position is not had without it
         return bool((rows.max_norm({"q": found - made}) <= 1e-9 * rows.max_norm({"q": made})).all())
 
     @property

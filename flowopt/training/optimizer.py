@@ -43,7 +43,7 @@ class FlowOptimizer(Optimizer):
     """Any flowopt method in the place of a torch optimizer.
 
     >>> model = torch.nn.Linear(2, 1)
-    >>> optimizer = FlowOptimizer(model.parameters(), "ecdsep", eta=1.0)
+    >>> optimizer = FlowOptimizer(model.parameters(), "ecdsep", exponent=1.0)
     >>> loss = model(torch.ones(1, 2)).square().mean()
     >>> loss.backward()
     >>> _ = optimizer.step(loss=loss)
@@ -137,7 +137,8 @@ class FlowOptimizer(Optimizer):
 
     def _compare_settings(self, saved: dict[str, Any]) -> None:
         now = self.method.settings
-        changed = [f"{name} was {saved[name]!r}, is {value!r}" for name, value in now.items() if saved[name] != value]
+        known = {name: value for name, value in now.items() if name in saved}  # an older version had fewer
+        changed = [f"{name} was {saved[name]!r}, is {value!r}" for name, value in known.items() if saved[name] != value]
         if changed:
             message = f"flowopt: the saved run had other parameters, and goes on with these: {'; '.join(changed)}"
             warnings.warn(message, stacklevel=_callers())

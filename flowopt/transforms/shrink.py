@@ -1,4 +1,4 @@
-"""Multiplicative weight decay."""
+"""The factor that the position is multiplied by in every step."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,15 @@ from flowopt.state import Number, Point, State
 
 
 @dataclass(frozen=True)
-class WeightDecay(Transform):
-    """Multiply the position by `factor` in every step: q <- factor q - h grad f(q) on gradient flow.
+class Shrink(Transform):
+    """Multiply the position by `factor` in every step of whatever length: q <- factor q - h grad f(q) on gradient flow.
 
-    ELRA takes 0.9997; 1 is no decay. Raises BadValue unless 0 < factor <= 1.
+    ELRA calls it weight decay and takes 0.9997; 1 does nothing. Raises BadValue unless 0 < factor <= 1.
     """
 
     factor: Number
 
-    name = "weight_decay"
+    name = "shrink"
     source = "ELRA section 4"
 
     def __post_init__(self) -> None:
