@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -11,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowopt.sentences import Sentences
+from flowopt.storage import OnDisk, Storage, storage
 from flowopt.trajectory import Trajectory
 
 Array = NDArray[Any]
@@ -19,6 +23,9 @@ COLUMNS = ("x", "f", "grad_norm", "h", "t", "error", "energy", "accepted", "cost
 STAGE, SMALL = 256, 1000
 """The records of a batch of up to SMALL rows are written STAGE at a time: a copy for each would cost as much as the
 step itself, and a long list of small tensors is work for Python's garbage collector, which walks over it."""
+
+BALLAST = 16
+"""Vectors of all rows whose memory is held back for the end of a run that runs out of it."""
 
 
 class Messages(Sentences):
@@ -39,17 +46,35 @@ class Recorder:
 
     Each column is one growing array in its final place, ``(capacity, B)`` or, for the position, ``(capacity, D, B)``,
     coordinate by coordinate, as a narrow batch is stored, so that writing a record is a plain copy.
+
+    `longest` is the most attempts that there will be; with `to` the columns lie in that new folder. Used in a `with`
+    block, it leaves nothing on disk if the block raises. Raises BadValue where the records would not fit.
     """
 
-    def __init__(self, size: int, dim: int, every: int, dtype: torch.dtype = torch.float64) -> None:
+    def __init__(
+        self,
+        size: int,
+        dim: int,
+        every: int,
+        dtype: torch.dtype = torch.float64,
+        *,
+        longest: int,
+        to: str | Path | None = None,
+    ) -> None:
         self.size, self.every = size, every
         self.active = torch.arange(size)
         self.stopped_at = np.zeros(size, dtype=np.int64)
         self.status = np.zeros(size, dtype=np.int8)
         kinds = {"accepted": torch.bool, "cost": torch.int64}
+        shapes = {name: ((dim, size) if name == "x" else (size,), kinds.get(name, dtype)) for name in COLUMNS}
+        record = sum(math.prod(shape) * kind.itemsize for shape, kind in shapes.values())
+        self._most = 2 + (longest // every if every else 0)
+        self._storage = storage(size, record, self._most, to, lambda fits: self._cure(fits, longest, to))
         self._columns = {
-            name: _Column((dim, size) if name == "x" else (size,), kinds.get(name, dtype)) for name in COLUMNS
+            name: _Column(self._storage, name, shape, _numpy(kind)) for name, (shape, kind) in shapes.items()
         }
+        self._room = self._storage.first
+        self._ballast: Array | None = np.empty(BALLAST * size * dim)
         self._attempts: list[int] = []
         self._staged: list[tuple[Any, ...]] = []
         self._retired: list[tuple[Array, int, dict[str, Array]]] = []
@@ -58,12 +83,23 @@ class Recorder:
         self._chunk = np.zeros(size, dtype=np.int64)
         self._place = np.zeros(size, dtype=np.int64)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is not None and isinstance(self._storage, OnDisk):
+            self._storage.remove()
+
     def wants(self, attempt: int) -> bool:
         """Whether this attempt is to be recorded."""
         return attempt == 0 or (self.every > 0 and attempt % self.every == 0)
 
     def add(self, attempt: int, entry: tuple[Any, ...]) -> None:
-        """Record the running rows; the entry follows COLUMNS (None: nothing known; a number: the same for all rows)."""
+        """Record the running rows; the entry follows COLUMNS (None: nothing known; a number: the same for all rows).
+
+        Raises MemoryError, and records nothing, where there is no room for more.
+        """
+        self._make_room(len(self._attempts) + 2)  # one more for the end
         self._attempts.append(attempt)
         self._staged.append(entry)
         if self.size > SMALL or len(self._staged) == STAGE:
@@ -100,13 +136,15 @@ class Recorder:
             self._final[name][gone] = value.numpy()[rows.numpy()]
         self.active = self.active[~rows]
 
+    def out_of_memory(self) -> None:
+        """Let go of memory that was held back, so that what was done can be handed over."""
+        self._ballast = None
+
     def trajectory(self, about: dict[str, Any]) -> Trajectory:
         """Lay the records out; every row must have been retired."""
         last = int(self.stopped_at.max(initial=0))
         if self._attempts[-1] != last:  # the final points always stand in the last record
             self._attempts.append(last)
-            for column in self._columns.values():
-                column.reserve(len(self._attempts))
         attempts = np.array(self._attempts, dtype=np.int64)
         columns = {name: column.array[: len(attempts)] for name, column in self._columns.items()}
         for gone, after, end in self._retired:
@@ -121,8 +159,11 @@ class Recorder:
                         tail[np.ix_(ends_here, gone)] = end[name]
                 elif name in end:
                     tail[..., gone] = end[name].T
-        columns["x"] = columns["x"].swapaxes(1, 2)
-        return Trajectory(
+        if isinstance(self._storage, OnDisk):
+            columns = self._storage.seal(columns)
+        else:
+            columns["x"] = columns["x"].swapaxes(1, 2)
+        run = Trajectory(
             columns["x"],
             columns["f"],
             columns["grad_norm"],
@@ -143,6 +184,26 @@ class Recorder:
             average_f=self._final.get("average_f"),
             about=about,
         )
+        if isinstance(self._storage, OnDisk):
+            run.save_rest(self._storage.folder)
+        return run
+
+    def _cure(self, fitting: int, longest: int, to: str | Path | None) -> str:
+        """What to do where only so many records fit."""
+        if fitting < 2:
+            return "not even the ends of these rows would fit: run fewer rows at a time"
+        every = math.ceil(longest / (fitting - 2)) if fitting > 2 else longest
+        thinner = f"keep fewer records (record_every={every}) or " if self.every < every < longest else ""
+        on_disk = ", write it to disk as it grows (record_to='a new folder')" if to is None else ""
+        return f"{thinner}keep only the ends (record_every=0){on_disk}, or make fewer steps"
+
+    def _make_room(self, records: int) -> None:
+        """For so many records. Columns that have grown already stay so if there is no memory for the next."""
+        if records > self._room:
+            room = max(records, min(2 * self._room, self._most))
+            for column in self._columns.values():
+                column.reserve(room)
+            self._room = room
 
     def _write(self) -> None:
         if not self._staged:
@@ -160,15 +221,15 @@ class Recorder:
 
 
 class _Column:
-    """A growing array of records; the memory of large arrays is touched only where something is written."""
+    """A growing array of records."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-        self.array = np.empty((STAGE, *shape), dtype=torch.empty(0, dtype=dtype).numpy().dtype)
+    def __init__(self, place: Storage, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._storage, self._name = place, name
+        self.array = place.column(name, shape, dtype)
         self._tensor = torch.from_numpy(self.array)
 
     def write(self, index: int, value: Any, active: Tensor) -> None:
         """One record of the active rows."""
-        self.reserve(index + 1)
         place = self._tensor[index]
         if not isinstance(value, Tensor):
             place.fill_(torch.nan if value is None else value)
@@ -179,19 +240,20 @@ class _Column:
 
     def write_many(self, start: int, values: tuple[Tensor, ...], active: Tensor) -> None:
         """Records from `start` on, all of tensors."""
-        self.reserve(start + len(values))
         place = self._tensor[start : start + len(values)]
         stacked = torch.stack(values)
         place.index_copy_(-1, active, stacked.mT if stacked.ndim == 3 else stacked)
 
     def write_numbers(self, start: int, values: tuple[int, ...]) -> None:
         """Records from `start` on, each the same for all rows; rows that have left get their end in the end."""
-        self.reserve(start + len(values))
         self._tensor[start : start + len(values)] = torch.tensor(values, dtype=self._tensor.dtype).unsqueeze(-1)
 
     def reserve(self, length: int) -> None:
         """Make room for so many records."""
         if length > len(self.array):
-            array = np.empty((max(length, 2 * len(self.array)), *self.array.shape[1:]), dtype=self.array.dtype)
-            array[: len(self.array)] = self.array
-            self.array, self._tensor = array, torch.from_numpy(array)
+            self.array = self._storage.longer(self._name, self.array, length)
+            self._tensor = torch.from_numpy(self.array)
+
+
+def _numpy(dtype: torch.dtype) -> np.dtype[Any]:
+    return torch.empty(0, dtype=dtype).numpy().dtype

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from flowopt.baselines import ScipyMinimizer, as_baseline
 from flowopt.errors import BadValue, check_range
 from flowopt.interruption import interruption
 from flowopt.kernel import Method, Report, judge, propose, start
+from flowopt.memory import ran_out
 from flowopt.objective import Objective
 from flowopt.papers import as_method
 from flowopt.problems.own import as_problem
@@ -41,6 +43,7 @@ def minimize(
     f_target: float | None = None,
     h_min: float = 1e-30,
     dtype: torch.dtype | None = None,
+    record_to: str | Path | None = None,
     **overrides: Any,
 ) -> Trajectory:
     """Minimise a function from one start ``(D,)`` or many ``(B, D)``, and record the trajectory.
@@ -60,6 +63,12 @@ def minimize(
     seed        row i draws its random numbers from seed + i, so a row can be run again alone.
     callback    called after each attempt with a `Progress`; a true result stops the run.
     h_min       a row stops with 'step too small' when its step falls below this.
+    record_to   a new folder to which the record is written as it grows, for one that memory does not hold; the result
+                reads it from there, and so does ``Trajectory.load(folder)`` later.
+
+    What the record may need at most is worked out before the first step, and refused where it does not fit. (Of more
+    than 100 000 records only so many are counted, as rows mostly stop before.) When memory runs out all the same the
+    run ends, status 'interrupted', with what was done.
 
     Rows stop on their own and never touch each other. Ctrl-C returns what was done so far, status 'interrupted'.
     Raises BadValue, UnknownName or IncompatibleParts, before any work is done.
@@ -75,6 +84,8 @@ def minimize(
         raise BadValue(f"minimize: callback = {callback!r} must be a function of a Progress")
     baseline = as_baseline(method, overrides)
     if isinstance(baseline, ScipyMinimizer):
+        if record_to is not None:
+            raise BadValue(f"{baseline.name} runs row by row and keeps its record in memory; leave out record_to")
         return baseline.run(problem, q, stopping, max_steps, record_every, seed, callback, progress)
     chosen = as_method(method, overrides) if baseline is None else baseline.method(q)
     if chosen.needs_hvp and not problem.differentiable_twice:
@@ -83,19 +94,23 @@ def minimize(
             "function); use a method that needs gradients only"
         )
     chosen = chosen.for_rows(q.shape[0], q.dtype)
-    with torch.no_grad(), progress_bar(progress, f"{chosen.name} on {problem.name}", max_steps) as bar:
-        run = _Run(chosen, problem, q, seed, stopping, Recorder(q.shape[0], q.shape[1], record_every, q.dtype))
+    with (
+        torch.no_grad(),
+        Recorder(q.shape[0], q.shape[1], record_every, q.dtype, longest=max_steps, to=record_to) as recorder,
+        progress_bar(progress, f"{chosen.name} on {problem.name}", max_steps) as bar,
+    ):
+        run = _Run(chosen, problem, q, seed, stopping, recorder)
         run.go(max_steps, callback, bar)
-    return run.recorder.trajectory(
-        {
-            "problem": problem.name,
-            "method": chosen.name,
-            "parts": {part.name: part.parameters for part in chosen.parts},
-            "reading": chosen.reading,
-            "seed": seed,
-            "dtype": str(q.dtype).removeprefix("torch."),
-        }
-    )
+        return recorder.trajectory(
+            {
+                "problem": problem.name,
+                "method": chosen.name,
+                "parts": {part.name: part.parameters for part in chosen.parts},
+                "reading": chosen.reading,
+                "seed": seed,
+                "dtype": str(q.dtype).removeprefix("torch."),
+            }
+        )
 
 
 def as_starts(problem: Problem, x0: Any, dtype: torch.dtype | None) -> Tensor:
@@ -180,7 +195,7 @@ class _Run:
 
     def go(self, max_steps: int, callback: Callback | None, bar: Callable[[int], None]) -> None:
         """Step until every row has stopped. A first Ctrl-C ends the run between two steps."""
-        halted = False
+        halted, full = False, ""
         with interruption() as interrupted:
             self._record()
             while True:
@@ -200,6 +215,13 @@ class _Run:
                     halted = callback is not None and bool(callback(self._progress()))
                 except KeyboardInterrupt:  # raised inside the objective or the callback, or by a second Ctrl-C
                     return self._interrupt("interrupted")
+                except (MemoryError, RuntimeError) as error:
+                    if not ran_out(error):
+                        raise
+                    full = str(error).split("\n", 1)[0] or "MemoryError"
+                if full:  # only here, where the step that failed has let go of what it held
+                    self.recorder.out_of_memory()
+                    return self._interrupt(f"interrupted: memory ran out ({full}; see record_every, record_to)")
 
     def _step(self) -> None:
         pending = propose(self.method, self.carry, self.objective, self.stopping.t_end)

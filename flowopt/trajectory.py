@@ -15,6 +15,7 @@ from flowopt.errors import BadValue
 from flowopt.files import plain, replacing
 from flowopt.sentences import standing
 from flowopt.state import Status
+from flowopt.storage import REST, opened
 
 FORMAT = 1
 """Version of the file format."""
@@ -106,7 +107,7 @@ class Trajectory:
         """One row, as a Trajectory of its own, cut off where it stopped."""
         if not -self.rows <= index < self.rows:
             raise BadValue(f"row {index} does not exist: the trajectory has {self.rows} rows")
-        keep = self.running[:, index].copy()
+        keep = self.attempt <= self.steps[index]
         if not keep[-1]:  # the record after the stop holds the final point if the stop fell between two records
             keep[np.argmin(keep)] |= self.attempt[np.flatnonzero(keep)[-1]] < self.steps[index]
         pick = [index % self.rows]
@@ -162,24 +163,38 @@ class Trajectory:
         target = Path(path)
         if target.suffix != ".npz":
             target = target.with_name(target.name + ".npz")
-        arrays = {name: getattr(self, name) for name in (*_PER_RECORD, *_PER_ROW, "attempt", "status")}
+        self._write(target, {name: getattr(self, name) for name in _PER_RECORD})
+        return target
+
+    def save_rest(self, folder: Path) -> None:
+        """Write everything but the columns to a folder that has these already, and so make it a whole record."""
+        self._write(folder / REST, {})
+
+    def _write(self, target: Path, columns: dict[str, Array]) -> None:
+        arrays = columns | {name: getattr(self, name) for name in (*_PER_ROW, "attempt", "status")}
         arrays |= {f"evaluations_{kind}": count for kind, count in self.evaluations.items()}
         arrays |= {name: array for name in _OPTIONAL if (array := getattr(self, name)) is not None}
         text = json.dumps({"format": FORMAT, "message": list(self.message), "about": plain(self.about)})
         with replacing(target) as file:
             np.savez_compressed(file, text=np.array(text), **arrays)
-        return target
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote. Raises BadValue if the file is not one of ours, or cut short."""
+        """Read what `save` wrote, or the folder of a run with ``record_to``, whose columns stay on disk.
+
+        Raises BadValue if it is not one of ours, cut short, or the folder of a run that did not come to its end.
+        """
+        path = Path(path)
+        if path.is_dir() and not (path / REST).exists():
+            raise BadValue(f"{path} is not a whole record: its run was cut off (there is no {REST} in it)")
         try:
             # opened here, because np.load leaves a broken archive open
-            with Path(path).open("rb") as handle, np.load(handle, allow_pickle=False) as file:
+            with (path / REST if path.is_dir() else path).open("rb") as handle, np.load(handle) as file:
                 text = json.loads(str(file["text"]))
                 if text["format"] != FORMAT:
                     raise BadValue(f"{path} has file format {text['format']}; this version reads {FORMAT}")
-                arrays = {name: file[name] for name in (*_PER_RECORD, "steps", "best_f", "attempt", "status")}
+                arrays = opened(path, _PER_RECORD) if path.is_dir() else {name: file[name] for name in _PER_RECORD}
+                arrays |= {name: file[name] for name in ("steps", "best_f", "attempt", "status")}
                 arrays |= {name: file[name] for name in _OPTIONAL if name in file.files}
                 arrays["best_x"] = file["best_x"] if "best_x" in file.files else _best_recorded(arrays)
                 kinds = {kind: file[f"evaluations_{kind}"] for kind in _KINDS}
