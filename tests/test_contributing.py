@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md keeps its word: each of its examples is one new file, and together they are a method that works."""
+"""CONTRIBUTING.md keeps its word: its examples are parts that work, and the tests take them as they are."""
 
 import os
 import re
@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import flowopt
+import pytest
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = re.compile(
-    r"^```python\n# (?P<extend>at the end of )?(?P<path>flowopt/\S+\.py)\n(?P<code>.*?)^```$", re.M | re.S
+    r"^```python\n# (?P<extend>at the end of )?(?P<path>(flowopt|tests)/\S+\.py)\n(?P<code>.*?)^```$", re.M | re.S
 )
 
 SCRIPT = """
@@ -50,22 +50,52 @@ for transforms, ends_well in (((), False), ((Restart(),), True)):  # without fri
 """
 
 
-def test_the_examples_are_parts_that_work(tmp_path: Path) -> None:
-    shutil.copytree(Path(flowopt.__file__).parent, tmp_path / "flowopt", ignore=shutil.ignore_patterns("__pycache__"))
+NAMES = ("sign_flow", "midpoint", "robbins_monro", "restart", "sign_descent", "trid")
+FILES = ("test_registry", "test_problems", "test_roles")
+"""All of whose tests go over whatever there is; of other files those tests that have one of the names in theirs."""
+
+
+@pytest.fixture
+def applied(tmp_path: Path) -> Path:
+    """A copy of the library and its tests with all examples in their places."""
+    for folder in ("flowopt", "tests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
     examples = list(EXAMPLE.finditer((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
-    assert len(examples) == 7
+    assert len(examples) == 8
     for example in examples:
         path = tmp_path / example["path"]
         assert path.exists() == bool(example["extend"])
         with path.open("a", encoding="utf-8") as file:
             file.write(example["code"])
+    return tmp_path
 
-    run = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+
+def python(*arguments: str, folder: Path) -> str:
+    """What Python prints in the copy."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert run.returncode == 0, run.stderr
+    assert done.returncode == 0, done.stdout[-10_000:] + done.stderr
+    return done.stdout
+
+
+def test_the_examples_are_parts_that_work(applied: Path) -> None:
+    python("-c", SCRIPT, folder=applied)
+
+
+@pytest.mark.slow
+def test_the_tests_know_the_examples_without_being_told(applied: Path) -> None:
+    """Contract tests of parts, methods and problems pass, and no table of theirs needed a line."""
+    over_all = [path for path in (applied / "tests").glob("test_*.py") if "from catalogue" in path.read_text()]
+    files = {*map(str, over_all), *(str(applied / "tests" / f"{file}.py") for file in FILES)}
+    chosen = " or ".join((*NAMES, *FILES, "other_part"))
+    options = ("-q", "-p", "no:cacheprovider", "-m", "not slow", "-k", chosen)
+    passed = re.search(r"(\d+) passed", python("-m", "pytest", *options, *sorted(files), folder=applied))
+    assert passed is not None
+    assert int(passed[1]) > 100

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from networks import BATCHES, CALLS_CLOSURE, NEEDS_LOSS, OVERRIDES, assert_same, data, loss_of, network, train
+from networks import BATCHES, CALLS_CLOSURE, NEEDS_LOSS, assert_same, data, loss_of, network, settings, train
 from torch import Tensor, nn
 from torch.optim import SGD, lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
@@ -21,7 +21,7 @@ KINDS = ["gdm", "ecco", "ecdsep", "elra", "flow"]
 
 
 def build(parameters: Any, name: str) -> FlowOptimizer:
-    return FlowOptimizer(parameters, name, compile=False, **OVERRIDES.get(name, {}))
+    return FlowOptimizer(parameters, name, compile=False, **settings(name))
 
 
 def loader() -> DataLoader:
@@ -192,7 +192,7 @@ def test_accelerate_without_the_loss_is_told_what_is_missing() -> None:
 def test_skorch_makes_the_steps_of_a_plain_loop(name: str) -> None:
     """It hands its own lr to every optimizer: the factor 1 for a method without one."""
     skorch = pytest.importorskip("skorch", reason="skorch is not installed (extra: test)")
-    given = {f"optimizer__{key}": value for key, value in OVERRIDES.get(name, {}).items()}
+    given = {f"optimizer__{key}": value for key, value in settings(name).items()}
     net = skorch.NeuralNetRegressor(
         network,
         optimizer=FlowOptimizer,

@@ -9,13 +9,13 @@ import torch
 from catalogue import NAMES, same
 from networks import (
     GRADIENT_AT_HAND,
-    OVERRIDES,
     SECOND_ORDER,
     assert_same,
     build,
     closure,
     loss_of,
     network,
+    settings,
     train,
     trained,
     vector,
@@ -135,7 +135,7 @@ def test_a_complex_number_is_two_real_ones(name: str) -> None:
 def test_complex_parameters_move_as_under_sgd(name: str) -> None:
     ours, theirs = Signal(True), Signal(True)
     optimizer = build(ours.parameters(), name, weight_decay=0.1)
-    sgd = SGD(theirs.parameters(), OVERRIDES[name]["lr"], weight_decay=0.1, **TORCH[name])
+    sgd = SGD(theirs.parameters(), settings(name)["lr"], weight_decay=0.1, **TORCH[name])
     for _ in range(30):
         optimizer.step(closure(ours, optimizer, loss=signal_loss))
         sgd.step(closure(theirs, sgd, loss=signal_loss))
@@ -226,7 +226,7 @@ def compiled_twins(name: str, dtype: torch.dtype = torch.float64, **given: Any) 
     for compile in (True, False):
         model = network(dtype)
         groups = [{"params": model[0].parameters(), "weight_decay": 0.01}, {"params": model[2].parameters()}]
-        both.append([model, FlowOptimizer(groups, name, compile=compile, **OVERRIDES.get(name, {}) | given)])
+        both.append([model, FlowOptimizer(groups, name, compile=compile, **settings(name) | given)])
     return both[0], both[1]
 
 
