@@ -26,6 +26,7 @@ from test_oracles import (
     tlr,
     tlr_averages,
 )
+from together import together
 
 from flowopt import Method, Problem, method, minimize, problem, reference
 from flowopt.controllers.fixed import Fixed
@@ -141,8 +142,8 @@ def test_a_run_is_the_librarys(chosen: str, setting: dict[str, Any], name: str) 
 JUDGED = [(chosen, name) for chosen in LIBRARY for name in STARTS if (chosen, name) != ("madgrad", "zakharov")]
 
 
-@pytest.mark.parametrize("setting", [SETTINGS[0], SETTINGS[-1]], ids=named)
-@pytest.mark.parametrize(("chosen", "name"), JUDGED)
+@together("setting", [SETTINGS[0], SETTINGS[-1]])
+@together(("chosen", "name"), JUDGED)
 def test_every_step_is_the_librarys_also_in_a_chaotic_run(chosen: str, name: str, setting: dict[str, Any]) -> None:
     options = options_of(chosen, setting, 0.05)
     follow(library(name, chosen, options), name, method(chosen, **options))
@@ -394,7 +395,7 @@ def test_the_field_is_the_one_of_the_equations(name: str) -> None:
     assert np.abs(found.x[:, 0] - expected).max() < 2e-8
 
 
-@pytest.mark.parametrize("name", ADAPTIVE)
+@together("name", ADAPTIVE)
 def test_the_field_is_finite_at_the_start(name: str) -> None:
     """Where all memories are 0; also where there is no slope."""
     system = ADAPTIVE[name]()
@@ -595,8 +596,8 @@ def test_tlr_over_momentum_in_noise(K: int, growth: float | None) -> None:
     assert rate ** (1 / looks) == pytest.approx(growth or 1.0, rel=0.1)
 
 
-@pytest.mark.parametrize("power", [-30, 7])
-@pytest.mark.parametrize("chosen", ["adagrad", "rmsprop", "adam", "amsgrad", "adabelief", "eadam", "adamomentum"])
+@together("power", [-30, 7])
+@together("chosen", ["adagrad", "rmsprop", "adam", "amsgrad", "adabelief", "eadam", "adamomentum"])
 def test_without_eps_a_run_does_not_feel_the_unit_of_f(chosen: str, power: int) -> None:
     """Bit for bit, if the unit changes by a power of two."""
     given = problem("rosenbrock")
@@ -612,8 +613,8 @@ def test_without_eps_a_run_does_not_feel_the_unit_of_f(chosen: str, power: int) 
 NAMED = [name for name in METHODS if isinstance(method(name).system, AdaptiveFlow)]
 
 
-@pytest.mark.parametrize("form", ["paper", "library"])
-@pytest.mark.parametrize("chosen", NAMED)
+@together("form", ["paper", "library"])
+@together("chosen", NAMED)
 def test_a_dead_coordinate_stays_where_it_is(chosen: str, form: str) -> None:
     """With a gradient that is 0 for ever all that it has is eps."""
     options = {"form": form, "weight_decay": 0.0} if "hyper" not in chosen else {}

@@ -71,8 +71,8 @@ def test_a_torch_optimizer_moves_as_in_a_loop_by_hand_bit_for_bit(name):
     assert (found.status == Status.MAX_STEPS).all()
 
 
-@pytest.mark.parametrize("name", [*NAMES, "LBFGS"])
-@pytest.mark.parametrize("dim", [2, 7])
+@together("name", [*NAMES, "LBFGS"])
+@together("dim", [2, 7])
 def test_a_row_moves_in_a_batch_as_it_does_alone(name, dim):
     generator = torch.Generator().manual_seed(dim)
     starts = torch.randn(9, dim, generator=generator, dtype=torch.float64).numpy()

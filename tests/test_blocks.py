@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from together import together
 from torch import Tensor
 
 from flowopt import kernel, method, rows
@@ -32,7 +33,7 @@ def whole(leaf: Any) -> Tensor:
     return torch.cat(leaf.parts, dim=1) if isinstance(leaf, Blocks) else leaf
 
 
-@pytest.mark.parametrize(
+@together(
     "function",
     [
         lambda a, b, n: a + b,
@@ -94,7 +95,7 @@ def test_pace_multiplies_the_steps_of_each_block_and_is_inherited() -> None:
     assert cast(Any, torch.zeros_like(leaf)).pace is pace
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if not method(name).needs_hvp])
+@together("name", [name for name in METHODS if not method(name).needs_hvp])
 def test_every_method_moves_blocks_as_it_moves_the_matrix(name: str) -> None:
     start = 0.5 * matrix()
     plain = walk(method(name, **OPTIONS.get(name, {})), start)

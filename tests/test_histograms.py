@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
+from together import together
 from torch import Tensor, nn
 
 from flowopt import FlowOptimizer
@@ -49,7 +50,7 @@ def same(a: Histogram, b: Histogram) -> bool:
     )
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@together("dtype", DTYPES)
 def test_every_number_is_in_its_bin(dtype: torch.dtype) -> None:
     values = torch.cat([spread(3000, dtype), torch.full((7,), SMALLEST[dtype], dtype=dtype)])
     found = Histogram.of(values)
@@ -63,8 +64,8 @@ def test_every_number_is_in_its_bin(dtype: torch.dtype) -> None:
     assert widths[edges[:-1] > 1e-300].min() > 1 / 32
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", [1, 2, 3, 50, 4001])
+@together("dtype", DTYPES)
+@together("size", [1, 2, 3, 50, 4001])
 def test_percentiles_are_within_the_bound(dtype: torch.dtype, size: int) -> None:
     values = spread(size, dtype, seed=size)
     found = Histogram.of(values)
@@ -104,7 +105,7 @@ def test_double_precision_goes_beyond_single() -> None:
     assert found.percentile(100) == pytest.approx(1.7e308, rel=ERROR)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@together("dtype", DTYPES)
 def test_what_is_no_positive_number_is_counted_apart(dtype: torch.dtype) -> None:
     nan = torch.tensor([math.nan], dtype=dtype)
     values = torch.cat([torch.tensor([0.0, -0.0, math.inf, -math.inf, -2.0, 2.0], dtype=dtype), nan, -nan])
@@ -141,7 +142,7 @@ def test_the_sum_is_the_histogram_of_the_whole() -> None:
     assert (low + high).positive == (high + low).positive == 2
 
 
-@pytest.mark.parametrize("eps", [2.0**-20, 1e-3, 0.7, 1.0, 33.3, 1e9, 1e-300])
+@together("eps", [2.0**-20, 1e-3, 0.7, 1.0, 33.3, 1e9, 1e-300])
 def test_share_above_eps(eps: float) -> None:
     """Exact at a power of two; else off by no more than the numbers in the bin of eps."""
     values = spread(5000)
@@ -175,8 +176,8 @@ MAKERS = {
 }
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
-@pytest.mark.parametrize("name", MAKERS)
+@together("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@together("name", MAKERS)
 def test_it_watches_an_optimizer(name: str, dtype: torch.dtype) -> None:
     model = network(dtype)
     optimizer = MAKERS[name](model)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from catalogue import INTEGRATORS, SYSTEMS, Measured, build, fits, in_steps, walk
 from scipy.integrate import RK45, solve_ivp
+from together import together
 from torch import Tensor
 
 from flowopt import Method, Problem, Status, minimize, problem
@@ -105,7 +106,7 @@ EXAMPLES: list[System] = [
 ]
 # an adaptive flow is so smooth that the error of Dormand-Prince is lost in rounding before its order shows
 PAIRS = [
-    pytest.param(system, build(integrator), id=f"{integrator.name}-{system}")
+    (system, build(integrator))
     for system in EXAMPLES
     for integrator in INTEGRATORS
     if fits(system, build(integrator), Fixed(0.1))
@@ -179,7 +180,7 @@ def reference(system: System) -> tuple[State, float, np.ndarray]:
     return state, t, exact(system, state, t)
 
 
-@pytest.mark.parametrize(("system", "integrator"), PAIRS)
+@together(("system", "integrator"), PAIRS)
 def test_order_of_convergence(system: System, integrator: Integrator) -> None:
     state, t, end = reference(system)
     errors: list[float] = []
@@ -216,7 +217,7 @@ def test_gradient_difference_follows_its_limit_flow_to_first_order() -> None:
     assert slopes(errors) == pytest.approx(1, abs=0.15)
 
 
-@pytest.mark.parametrize("integrator", INTEGRATORS, ids=lambda part: part.name)
+@together("integrator", INTEGRATORS)
 def test_stages_are_the_gradients_a_step_takes(integrator: type[Integrator]) -> None:
     systems = (GradientFlow(), *EXAMPLES)
     system = next(system for system in systems if fits(system, build(integrator), Fixed(1e-3)))

@@ -131,8 +131,8 @@ def assert_rows_equal(a: Trajectory, b: Trajectory) -> None:
     assert list(a.message) == list(b.message)
 
 
-@pytest.mark.parametrize(("name", "starts"), CASES, ids=CASE_IDS)
-@pytest.mark.parametrize("named", NAMES)
+@together(("name", "starts"), CASES)
+@together("named", NAMES)
 def test_a_row_of_a_batch_is_the_row_alone(named: str, name: str, starts: Any) -> None:
     steps = 8 if named == "implicit" else 25
     together = minimize(on(name, starts), starts, named, max_steps=steps, seed=40)
@@ -149,7 +149,7 @@ def test_random_numbers_and_powers_are_the_rows_own() -> None:
         assert_rows_equal(together.row(i), alone.row(0))
 
 
-@pytest.mark.parametrize("named", NAMES)
+@together("named", NAMES)
 def test_permuted_rows_give_permuted_results(named: str) -> None:
     q = torch.from_numpy(PLANE[:5])
     order = [3, 0, 4, 2, 1]
@@ -163,7 +163,7 @@ def test_permuted_rows_give_permuted_results(named: str) -> None:
         assert not wrong
 
 
-@pytest.mark.parametrize("named", NAMES)
+@together("named", NAMES)
 def test_a_parameter_may_differ_from_row_to_row(named: str) -> None:
     entry = METHODS[named]
     x0 = [[-1.2, 1.0], [0.5, 2.0], [0.3, 0.1]]
@@ -185,7 +185,7 @@ def cliff(q: Tensor) -> Tensor:
     return torch.where(q[..., 0] < 0.5, torch.nan, bowl)
 
 
-@pytest.mark.parametrize("named", NAMES)
+@together("named", NAMES)
 def test_a_row_that_becomes_nan_leaves_the_others_alone(named: str) -> None:
     starts = [[3.0, 1.0], [0.500001, 0.1], [4.0, -2.0]]
     together = minimize(cliff, starts, named, max_steps=12, gtol=0.0)
@@ -283,7 +283,7 @@ def test_a_rejected_step_leaves_no_trace(system: Any, integrator: Any, transform
 # --- dtypes ---
 
 
-@pytest.mark.parametrize("named", NAMES)
+@together("named", NAMES)
 def test_float32_stays_float32_everywhere(named: str) -> None:
     q = torch.tensor([[-1.2, 1.0], [0.3, 0.4]], dtype=torch.float32)
     chosen = method(named)
@@ -297,7 +297,7 @@ def test_float32_stays_float32_everywhere(named: str) -> None:
     assert run.about["dtype"] == "float32"
 
 
-@pytest.mark.parametrize("named", NAMES)
+@together("named", NAMES)
 def test_parameters_per_row_do_not_change_the_dtype(named: str) -> None:
     q = torch.tensor([[-1.2, 1.0], [0.3, 0.4]], dtype=torch.float32)
     for name, default in METHODS[named].defaults.items():

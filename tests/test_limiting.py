@@ -178,9 +178,9 @@ def test_every_convolution_is_its_own_forward(conv, mode):
     check(model, model[0], factors, expected)
 
 
-@pytest.mark.parametrize("reading", READINGS)
-@pytest.mark.parametrize("batch_first", [False, True])
-@pytest.mark.parametrize("bidirectional", [False, True])
+@together("reading", READINGS)
+@together("batch_first", [False, True])
+@together("bidirectional", [False, True])
 def test_lstm_gates_agree_with_numpy(reading, batch_first, bidirectional):
     layer = nn.LSTM(3, 4, batch_first=batch_first, bidirectional=bidirectional).double()
     limiting = ActivationLimiting(layer, reading)
@@ -368,8 +368,8 @@ def test_batch_mean_keeps_means_only():
     assert not limiting._pending, "the input of the last layer, which no activation follows, must not be held"
 
 
-@pytest.mark.parametrize("reading", READINGS)
-@pytest.mark.parametrize("kind", ["seen", "named", "recurrent"])
+@together("reading", READINGS)
+@together("kind", ["seen", "named", "recurrent"])
 def test_validation_passes_leave_no_trace(reading, kind):
     model = nn.LSTM(4, 6).double() if kind == "recurrent" else mlp(4, 16, 3)
     limiting = ActivationLimiting(model, reading, activations={"0": "relu"} if kind == "named" else None)
@@ -599,8 +599,8 @@ def through_pickle(pair):
     return torch.load(buffer, weights_only=False)
 
 
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair)), through_pickle])
-@pytest.mark.parametrize("reading", READINGS)
+@together("duplicate", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair)), through_pickle])
+@together("reading", READINGS)
 def test_a_copy_of_model_and_limiting_works_on_its_own(duplicate, reading):
     model = nn.Sequential(*mlp(4, 6, 3), nn.Unflatten(1, (3, 1)), nn.LSTM(1, 2, batch_first=True)).double()
     limiting, moves = ActivationLimiting(model, reading), random_moves(model)

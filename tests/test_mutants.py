@@ -94,7 +94,7 @@ def field(name: str) -> Test:
     return partial(adaptive.test_the_field_is_the_one_of_the_equations, name)
 
 
-order = integrators.test_order_of_convergence
+order = integrators.test_order_of_convergence.__wrapped__
 FORMULAS: list[tuple[Any, str, str, str, Test]] = [
     # controllers
     (LTE, "judge", "self.eta / error", "0.5 * self.eta / error", controllers.test_lte_by_hand),

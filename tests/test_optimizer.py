@@ -65,7 +65,7 @@ def pairs(*optimizers: Any) -> list[tuple[Any, Any]]:
 # --- calls
 
 
-@pytest.mark.parametrize("name", GRADIENT_AT_HAND)
+@together("name", GRADIENT_AT_HAND)
 def test_the_gradient_at_hand_is_as_good_as_a_closure(name: str) -> None:
     models = [network() for _ in range(3)]
     called, told, bare = (build(model.parameters(), name) for model in models)
@@ -81,7 +81,7 @@ def test_the_gradient_at_hand_is_as_good_as_a_closure(name: str) -> None:
         assert_same(models[0], models[2])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@together("name", NAMES)
 def test_step_returns_the_loss(name: str) -> None:
     model = network()
     optimizer = build(model.parameters(), name)
@@ -271,8 +271,8 @@ def valley(q: Tensor) -> Tensor:
     return 5 * (y - x**2) ** 2 + (1 - x) ** 2 + torch.cosh(0.3 * x + y)
 
 
-@pytest.mark.parametrize("split", [False, True], ids=["one tensor", "two tensors"])
-@pytest.mark.parametrize("name", NAMES)
+@together("split", [False, True])
+@together("name", NAMES)
 def test_a_vector_is_the_run_of_minimize(name: str, split: bool) -> None:
     """Where the old position is worked out anew it may differ in its last bits; all else is equal bit for bit."""
     start = [0.5, 0.4]
@@ -391,7 +391,7 @@ def test_lr_of_a_group_is_a_change_of_units(name: str) -> None:
         torch.testing.assert_close(parameter.data, scaled.true()[key].data, rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@together("name", NAMES)
 def test_a_group_whose_lr_is_zero_rests_and_then_goes_on(name: str) -> None:
     """As warm-up starts and cosine annealing ends."""
     model = network()
@@ -422,7 +422,7 @@ def set_rate(optimizer: Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if flowopt.method(name).looks_back])
+@together("name", [name for name in NAMES if flowopt.method(name).looks_back])
 def test_a_method_that_looks_back_waits_while_every_lr_is_zero(name: str) -> None:
     """Else a move of nothing would count as one: warm-up that starts from 0 would spoil the step size for good."""
     (model, optimizer), (spared, other) = [(m := network(), build(m.parameters(), name)) for _ in range(2)]
@@ -452,7 +452,7 @@ def test_momentum_gathers_at_a_learning_rate_of_zero_as_in_sgd(name: str) -> Non
         assert_same(everything[0][0], everything[1][0])
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in (*SECOND_ORDER, "flow", *COUNTING)])
+@together("name", [name for name in NAMES if name not in (*SECOND_ORDER, "flow", *COUNTING)])
 def test_late_parameters_were_there_all_along_with_a_gradient_of_zero(name: str) -> None:
     """Of the same group, and of one that is added later. (The error norm of flow is a mean over all that are there.)
 
@@ -528,7 +528,7 @@ def test_curvature_of_parameters_that_stay_away() -> None:
     assert loss_of(model).item() < before
 
 
-@pytest.mark.parametrize("name", NAMES)
+@together("name", NAMES)
 def test_frozen_parameters_stay_and_the_rest_moves(name: str) -> None:
     model, alone = network(), network()
     for each in (model, alone):
@@ -551,7 +551,7 @@ def test_a_step_without_any_gradient_does_nothing() -> None:
         _ = optimizer.last_step
 
 
-@pytest.mark.parametrize("name", NAMES)
+@together("name", NAMES)
 def test_empty_and_single_numbers_are_parameters_too(name: str) -> None:
     """nn.Linear(3, 0) has a weight without elements; a scale is often a tensor of no dimensions."""
     model = nn.Module()
@@ -567,7 +567,7 @@ def test_empty_and_single_numbers_are_parameters_too(name: str) -> None:
 # --- weight decay, maximize, gradients
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "adamw"])  # whose decay is decoupled
+@together("name", [name for name in NAMES if name != "adamw"])  # whose decay is decoupled
 def test_weight_decay_is_a_term_of_the_objective(name: str) -> None:
     weight = 0.1
 
@@ -588,7 +588,7 @@ def test_weight_decay_is_a_term_of_the_objective(name: str) -> None:
         assert first.last_step.grad_norm == pytest.approx(second.last_step.grad_norm)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@together("name", NAMES)
 def test_maximize_goes_up_where_the_negative_goes_down(name: str) -> None:
     up, down = network(), network()
     first, second = build(up.parameters(), name, maximize=True), build(down.parameters(), name)
@@ -600,8 +600,8 @@ def test_maximize_goes_up_where_the_negative_goes_down(name: str) -> None:
         assert first.last_step.h == pytest.approx(second.last_step.h, nan_ok=True)
 
 
-@pytest.mark.parametrize("maximize", [False, True])
-@pytest.mark.parametrize("name", NAMES)
+@together("maximize", [False, True])
+@together("name", NAMES)
 def test_gradients_are_never_written_to(name: str, maximize: bool) -> None:
     """Weight decay and all: they are what the last backward pass left, in the tensors where it left them."""
     model = network()

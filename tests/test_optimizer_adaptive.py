@@ -8,6 +8,7 @@ import pytorch_optimizer
 import torch
 from catalogue import NAMES
 from networks import ADAPTIVE, assert_same, build, closure, loss_of, network, train, vector
+from together import together
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer, lr_scheduler
@@ -81,9 +82,9 @@ def test_500_steps_are_those_of_the_optimizer_of_that_name(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")  # SequentialLR's own
-@pytest.mark.parametrize("name", OF_TORCH)
-@pytest.mark.parametrize("maximize", [False, True])
-@pytest.mark.parametrize("kind", ["StepLR", "OneCycleLR", "SequentialLR"])
+@together("name", OF_TORCH)
+@together("maximize", [False, True])
+@together("kind", ["StepLR", "OneCycleLR", "SequentialLR"])
 def test_schedulers_clipping_and_accumulation(name: str, maximize: bool, kind: str) -> None:
     make: dict[str, Callable[[Optimizer], Any]] = {
         "StepLR": lambda optimizer: lr_scheduler.StepLR(optimizer, 30, 0.7),
@@ -105,7 +106,7 @@ def test_schedulers_clipping_and_accumulation(name: str, maximize: bool, kind: s
         torch.testing.assert_close(vector(ours), vector(theirs), **EXACT)
 
 
-@pytest.mark.parametrize("name", OF_TORCH)
+@together("name", OF_TORCH)
 def test_parameters_without_a_gradient_wait_and_late_ones_begin_afresh(name: str) -> None:
     """Each has bias corrections of its own, counted in its own steps; a group may be added on the way."""
     ours, theirs = network(), network()
@@ -129,7 +130,7 @@ def test_parameters_without_a_gradient_wait_and_late_ones_begin_afresh(name: str
 ELEMENTWISE = [name for name in ADAPTIVE if not method(name).controller.adaptive]
 
 
-@pytest.mark.parametrize("name", ELEMENTWISE)
+@together("name", ELEMENTWISE)
 def test_a_late_layer_moves_as_under_an_optimizer_of_its_own(name: str) -> None:
     together, apart = network(), network()
     one = build(together.parameters(), name)
@@ -147,8 +148,8 @@ def test_a_late_layer_moves_as_under_an_optimizer_of_its_own(name: str) -> None:
         assert_same(together, apart)
 
 
-@pytest.mark.parametrize("name", ELEMENTWISE)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@together("name", ELEMENTWISE)
+@together("dtype", [torch.float32, torch.bfloat16])
 def test_the_corrections_do_not_get_stuck_in_low_precision(name: str, dtype: torch.dtype) -> None:
     """1 - 0.999^k in bfloat16 would stop at 1/4; the state is loaded back as it was."""
     model = network(dtype)

@@ -26,6 +26,7 @@ from networks import (
     trained,
     vector,
 )
+from together import together
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
@@ -72,7 +73,7 @@ def started(name: str, steps: int, **given: Any) -> tuple[nn.Sequential, FlowOpt
 # --- numbers that are none
 
 
-@pytest.mark.parametrize(
+@together(
     ("name", "steps", "kind"),
     [
         *itertools.product(NAMES, [0], ["NaN in gradients", "inf loss"]),
@@ -105,8 +106,8 @@ def test_nothing_moves_and_it_goes_on_as_if_nothing_had_been(name: str, steps: i
     assert optimizer.last_step.steps == other.last_step.steps + 2
 
 
-@pytest.mark.parametrize("kind", BAD)
-@pytest.mark.parametrize("name", REJECTING)
+@together("kind", BAD)
+@together("name", REJECTING)
 def test_a_method_that_can_go_back_does(name: str, kind: str) -> None:
     model, optimizer = started(name, 0)
     for _ in range(4):
@@ -148,7 +149,7 @@ def test_far_too_long_a_first_step_is_taken_back_until_it_will_do(name: str) -> 
         assert disc(None, None).item() < -0.99
 
 
-@pytest.mark.parametrize("name", NAMES)
+@together("name", NAMES)
 def test_a_batch_without_a_slope_stops_nothing_for_good(name: str) -> None:
     """As of a network all of whose units are dead on that batch: the gradient is exactly 0."""
     model, optimizer = started(name, 3)
@@ -228,8 +229,8 @@ def test_one_step_that_is_not_solved_does_not_stop_the_rest() -> None:
 # --- accepted(): trials that wait for judgement
 
 
-@pytest.mark.parametrize("late", [False, True])
-@pytest.mark.parametrize("name", REJECTING)
+@together("late", [False, True])
+@together("name", REJECTING)
 def test_inside_accepted_are_the_last_accepted_parameters(name: str, late: bool) -> None:
     """Those at which the closure was called when a step was last accepted; with schedulers, groups, newcomers."""
     model = network()
@@ -260,7 +261,7 @@ def test_inside_accepted_are_the_last_accepted_parameters(name: str, late: bool)
     assert optimizer.last_step.retraces == 20 - accepted
 
 
-@pytest.mark.parametrize("name", REJECTING)
+@together("name", REJECTING)
 def test_the_pending_parameters_come_back_from_an_exception(name: str) -> None:
     model, optimizer = trained(name, 5)
     pending = vector(model)
@@ -270,7 +271,7 @@ def test_the_pending_parameters_come_back_from_an_exception(name: str) -> None:
     train(model, optimizer, 1, 5)
 
 
-@pytest.mark.parametrize("name", STEADFAST)
+@together("name", STEADFAST)
 def test_nothing_is_pending_where_nothing_goes_back(name: str) -> None:
     model, optimizer = trained(name, 5)
     at = vector(model)
@@ -340,7 +341,7 @@ def test_to_dict_and_repr_hold_everything() -> None:
     assert found["h"] == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@together("name", NAMES)
 def test_every_method_fills_the_record(name: str) -> None:
     model = network()
     optimizer = build(model.parameters(), name)
@@ -354,7 +355,7 @@ def test_every_method_fills_the_record(name: str) -> None:
     assert (last.steps, last.nonfinite, last.held, last.ended) == (5, 0, False, "")
 
 
-@pytest.mark.parametrize("name", sorted({*GRADIENT_AT_HAND} - {*NEEDS_LOSS}))
+@together("name", sorted({*GRADIENT_AT_HAND} - {*NEEDS_LOSS}))
 def test_what_was_not_handed_in_is_not_made_up(name: str) -> None:
     model = network()
     optimizer = build(model.parameters(), name)

@@ -59,9 +59,7 @@ def assert_same_state(one: FlowOptimizer, other: FlowOptimizer) -> None:
 # --- going on later
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype"), [(name, dtype) for name in NAMES for dtype in DTYPES if (name, dtype) != UNSOLVED]
-)
+@together(("name", "dtype"), [(name, dtype) for name in NAMES for dtype in DTYPES if (name, dtype) != UNSOLVED])
 def test_resumed_bit_for_bit(name: str, dtype: torch.dtype) -> None:
     """With a scheduler, in the middle of everything; numbers of the flow stay float64 and int64 in any network."""
     model, optimizer = network(dtype), None
@@ -90,7 +88,7 @@ def test_resumed_bit_for_bit(name: str, dtype: torch.dtype) -> None:
     assert resumed.last_step.steps == 9
 
 
-@pytest.mark.parametrize("name", NAMES)
+@together("name", NAMES)
 def test_a_state_is_shared_with_nobody(name: str) -> None:
     """Neither with the optimizer it came from, nor between two that load it."""
     model, optimizer = trained(name, 5)
@@ -215,8 +213,8 @@ def test_what_a_load_hook_returns_is_what_is_loaded() -> None:
 # --- copies
 
 
-@pytest.mark.parametrize("how", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))], ids=["copy", "pickle"])
-@pytest.mark.parametrize("name", NAMES)
+@together("how", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))])
+@together("name", NAMES)
 def test_a_copy_goes_on_by_itself(name: str, how: Any) -> None:
     model, optimizer = trained(name, 5, seed=4)
     start = vector(model)
@@ -248,7 +246,7 @@ def images_loss(model: nn.Module, number: int | None) -> Tensor:
     return ((torch.tanh(a) * b - target) ** 2).mean() + 0.05
 
 
-@pytest.mark.parametrize("name", NAMES)
+@together("name", NAMES)
 def test_memory_formats_make_no_difference(name: str) -> None:
     """Nor when the format changes on the way, by .to() or because the state was saved in another one."""
     given = {"nu": 0.0} if name.startswith("ecdsep") else {}  # noise is drawn in the order of the memory
@@ -296,9 +294,7 @@ def vectors_of_a_run(name: str) -> int:
     return sum(leaf.shape == (1, 2) for leaf in leaves(carry).values()) - 1
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype"), [(name, dtype) for name in NAMES for dtype in DTYPES if (name, dtype) != UNSOLVED]
-)
+@together(("name", "dtype"), [(name, dtype) for name in NAMES for dtype in DTYPES if (name, dtype) != UNSOLVED])
 def test_state_memory_is_as_promised(name: str, dtype: torch.dtype) -> None:
     model, optimizer = trained(name, 3, dtype)
     size = sum(p.numel() for p in model.parameters())
@@ -364,7 +360,7 @@ def test_multiplicative_weight_decay_against_plain_torch() -> None:
     torch.testing.assert_close(vector(model), vector(plain), rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", REJECTING)
+@together("name", REJECTING)
 def test_no_checkpoint_of_what_is_only_shown(name: str) -> None:
     """Inside accepted() the parameters are not those that the optimizer goes on from."""
     model, optimizer = trained(name, 4)

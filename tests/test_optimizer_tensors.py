@@ -20,6 +20,7 @@ from networks import (
     trained,
     vector,
 )
+from together import together
 from torch import Tensor, nn
 from torch.optim import SGD
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -37,7 +38,7 @@ TORCH: dict[str, dict[str, Any]] = {"gd": {}, "gdm": {"momentum": 0.9}}
 LOW = (torch.bfloat16, torch.float16)
 
 
-@pytest.mark.parametrize(
+@together(
     ("name", "dtype"),
     [(name, dtype) for name in NAMES for dtype in (torch.float32, *LOW) if name != "implicit" or dtype not in LOW],
 )
@@ -70,8 +71,8 @@ def mixed_loss(model: Mixed, number: int | None) -> Tensor:
     return ((model(probe) - 0.5) ** 2).mean()
 
 
-@pytest.mark.parametrize("dtypes", [(torch.float32, torch.float64), (torch.bfloat16, torch.float32)])
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "implicit"])
+@together("dtypes", [(torch.float32, torch.float64), (torch.bfloat16, torch.float32)])
+@together("name", [name for name in NAMES if name != "implicit"])
 def test_precisions_may_be_mixed(name: str, dtypes: tuple[torch.dtype, torch.dtype]) -> None:
     model = Mixed(*dtypes)
     optimizer = build(model.parameters(), name)
@@ -118,7 +119,7 @@ def signal_loss(model: Signal, number: int | None) -> Tensor:
     return (residual * residual.conj()).real.mean() + 0.1
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in SECOND_ORDER])
+@together("name", [name for name in NAMES if name not in SECOND_ORDER])
 def test_a_complex_number_is_two_real_ones(name: str) -> None:
     ours, real = Signal(True), Signal(False)
     optimizer, other = build(ours.parameters(), name), build(real.parameters(), name)
@@ -179,7 +180,7 @@ def test_transposed_parameters_are_fine() -> None:
 # --- mixed precision
 
 
-@pytest.mark.parametrize("name", GRADIENT_AT_HAND)
+@together("name", GRADIENT_AT_HAND)
 def test_a_step_that_the_scaler_skips_is_a_skipped_step(name: str) -> None:
     """Scaling by powers of 2 changes no bit, and an overflow leaves no trace."""
     model, plain = network(torch.float32), network(torch.float32)
@@ -324,7 +325,7 @@ def test_waiting_is_noticed() -> None:
         assert len(waiting.found) == 3
 
 
-@pytest.mark.parametrize("name", GRADIENT_AT_HAND)
+@together("name", GRADIENT_AT_HAND)
 def test_a_step_never_waits_for_the_device(name: str) -> None:
     """On the meta device, which has no numbers to read: a step that asks for one fails, wherever it does."""
     _, optimizer = trained(name, 3)
@@ -358,7 +359,7 @@ def on(device: torch.device, name: str, dtype: torch.dtype = torch.float64) -> t
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", NAMES)
+@together("name", NAMES)
 def test_a_gpu_gives_the_steps_of_the_cpu(name: str, cuda: torch.device) -> None:
     (model, optimizer), (plain, other) = on(cuda, name), on(torch.device("cpu"), name)
     for number in range(8):
@@ -381,7 +382,7 @@ def test_training_moves_to_the_gpu_with_its_state(cuda: torch.device) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", GRADIENT_AT_HAND)
+@together("name", GRADIENT_AT_HAND)
 def test_no_step_waits_for_the_gpu(name: str, cuda: torch.device) -> None:
     model, optimizer = on(cuda, name)
     train(model, optimizer, 3)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from catalogue import CONTROLLERS, INTEGRATORS, PARTS, SYSTEMS, build, fits
+from together import together
 
 from flowopt import Method, Trajectory, method, minimize
 from flowopt.controllers.barzilai_borwein import BarzilaiBorwein
@@ -105,7 +106,7 @@ def settings(name: str) -> dict[str, Setting]:
 
 SETTINGS = {name: settings(name) for name in METHODS}
 CASES = [
-    pytest.param(name, parameter, *setting, id=f"{name}-{parameter}")
+    (name, parameter, *setting)
     for name, parameters in SETTINGS.items()
     for parameter, setting in parameters.items()
 ]
@@ -122,7 +123,7 @@ def differ(a: Trajectory, b: Trajectory) -> bool:
     return moved or not np.array_equal(a.average, b.average)
 
 
-@pytest.mark.parametrize(("name", "parameter", "value", "context"), CASES)
+@together(("name", "parameter", "value", "context"), CASES)
 def test_every_parameter_of_a_named_method_matters(
     name: str, parameter: str, value: Any, context: dict[str, Any]
 ) -> None:
@@ -135,7 +136,7 @@ def test_the_table_is_of_parameters_that_there_are() -> None:
     assert [name for name, table in ALTERNATIVES.items() if not set(table) <= set(METHODS[name].defaults)] == []
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@together("name", sorted(METHODS))
 def test_a_parameter_at_its_default_changes_nothing(name: str) -> None:
     assert np.array_equal(run(name).x, run(name, **METHODS[name].defaults).x)
 
@@ -166,7 +167,7 @@ OF_PARTS: list[tuple[Any, str, Any]] = [
 """Parameters of parts that no named method passes on, and that matter in a certain method only."""
 
 
-@pytest.mark.parametrize(("make", "parameter", "value"), OF_PARTS)
+@together(("make", "parameter", "value"), OF_PARTS)
 def test_every_parameter_of_a_part_matters(make: Any, parameter: str, value: Any) -> None:
     assert differ(run(make()), run(make(**{parameter: value})))
 

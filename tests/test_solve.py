@@ -111,7 +111,7 @@ def test_a_nan_at_the_start_is_no_convergence() -> None:
 # --- t_end ---
 
 
-@pytest.mark.parametrize("named", NAMES)
+@together("named", NAMES)
 def test_t_end_is_landed_on_exactly(named: str) -> None:
     run = minimize("rosenbrock", [[-1.2, 1.0], [0.2, 0.3]], named, t_end=0.0123456789, max_steps=2000)
     late = run.status == Status.TIME_REACHED
@@ -178,7 +178,7 @@ def test_after_its_stop_a_row_repeats_its_end(every: int) -> None:
     assert run.accepted[moving, 1].all()
 
 
-@pytest.mark.parametrize("every", [0, 1, 3, 4, 5])
+@together("every", [0, 1, 3, 4, 5])
 def test_a_row_is_a_trajectory_of_its_own(every: int) -> None:
     run = minimize(parabola, [[1.0, 2.0], [1e-3, 0.0]], "gd", lr=0.5, max_steps=9, gtol=1e-4, record_every=every)
     for i in (0, 1, -1):
@@ -220,7 +220,7 @@ def test_about_says_what_ran() -> None:
 # --- what it costs ---
 
 
-@pytest.mark.parametrize("named", [name for name in NAMES if name not in ("flow", "implicit", "sls")])
+@together("named", [name for name in NAMES if name not in ("flow", "implicit", "sls")])
 def test_one_gradient_a_step(named: str) -> None:
     run = minimize("rosenbrock", [[-1.2, 1.0], [0.3, 0.2]], named, max_steps=6, gtol=0.0)
     assert run.evaluations["gradient"].tolist() == (1 + run.steps).tolist()

@@ -35,7 +35,7 @@ def on_the_bowl(make: Any, steps: int, **options: Any) -> np.ndarray:
 # --- the rule ---
 
 
-@pytest.mark.parametrize(
+@together(
     ("K", "schedule", "guard", "momentum"),
     list(itertools.product((1, 2, 5, 17), ("in_step", "lagged"), (True, False), (0.0, 0.9))),
 )
@@ -96,8 +96,8 @@ BASES = {
 }
 
 
-@pytest.mark.parametrize("guard", [True, False])
-@pytest.mark.parametrize("base", BASES.values(), ids=BASES)
+@together("guard", [True, False])
+@together("base", BASES.values())
 def test_eq_8_by_gradients(base: Any, guard: bool) -> None:
     """K = 1: u from the step, the gradient before and the gradient after it."""
     run = History(base, 60, K=1, guard=guard)
@@ -109,9 +109,9 @@ def test_eq_8_by_gradients(base: Any, guard: bool) -> None:
     assert len(set(factors)) > 30
 
 
-@pytest.mark.parametrize(("schedule", "ends"), [("in_step", range(5, 61, 5)), ("lagged", range(6, 61, 5))])
-@pytest.mark.parametrize("guard", [True, False])
-@pytest.mark.parametrize("base", BASES.values(), ids=BASES)
+@together(("schedule", "ends"), [("in_step", range(5, 61, 5)), ("lagged", range(6, 61, 5))])
+@together("guard", [True, False])
+@together("base", BASES.values())
 def test_eq_8_by_directions(base: Any, guard: bool, schedule: Any, ends: range) -> None:
     """K = 5: mean directions over five steps, and nothing changes before there are two."""
     run = History(base, 60, K=5, guard=guard, schedule=schedule)
