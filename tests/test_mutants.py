@@ -15,7 +15,7 @@ import test_kernel as kernel_tests
 import test_oracles as oracles
 import test_transforms as transforms
 
-from flowopt import kernel, noise
+from flowopt import kernel, l2, noise
 from flowopt.controllers.armijo import Armijo
 from flowopt.controllers.barzilai_borwein import BarzilaiBorwein
 from flowopt.controllers.growing import Growing
@@ -161,8 +161,8 @@ FORMULAS: list[tuple[Any, str, str, str, Test]] = [
     (
         Armijo,
         "judge",
-        "self.c * predicted",
-        "0.5 * self.c * predicted",
+        "self.c1 * predicted",
+        "0.5 * self.c1 * predicted",
         controllers.test_armijo_accepts_if_and_only_if_f_fell_enough,
     ),
     (Polyak, "_step", "measured.square", "measured.square.sqrt()", controllers.test_polyak_by_hand),
@@ -188,8 +188,8 @@ FORMULAS: list[tuple[Any, str, str, str, Test]] = [
     (
         BacktrackingEuler,
         "move",
-        "self.c * rows.dot(point.evaluation.grad, unit)",
-        "-self.c * point.evaluation.square",
+        "self.c1 * rows.dot(start.grad, unit)",
+        "-self.c1 * start.square",
         integrators.test_a_line_search_asks_along_the_whole_move,
     ),
     (
@@ -238,7 +238,7 @@ FORMULAS: list[tuple[Any, str, str, str, Test]] = [
     (implicit._Jacobian, "solve", "unit - step *", "unit + step *", integrators.test_backward_euler_on_a_quadratic),
     # systems
     (SeparableHamiltonian, "_force", "self.exponent / ", "1 / ", ecdsep()),
-    (SeparableHamiltonian, "base", "0.5 * self.weight_decay", "self.weight_decay", ecdsep(w=0.3)),
+    (l2, "value", "0.5 * w", "w", ecdsep(w=0.3)),
     (SeparableHamiltonian, "start", '"p": -along', '"p": along', ecdsep()),
     (
         BornInfeld,
@@ -272,12 +272,12 @@ FORMULAS: list[tuple[Any, str, str, str, Test]] = [
     # adaptive flows
     (AdaptiveFlow, "rate", "increment / step", "increment", field("adam")),
     (AdaptiveFlow, "kick", "law(new, g, step)", "law(state, g, step)", library("adabelief")),
-    (AdaptiveFlow, "gradient", "+ times(", "- times(", library("rmsprop")),
+    (l2, "gradient", "+ times(", "- times(", library("rmsprop")),
     (
-        AdaptiveFlow,
-        "energy",
-        "0.5 * self.weight_decay",
-        "self.weight_decay",
+        l2,
+        "value",
+        "0.5 * w",
+        "w",
         partial(adaptive.test_the_lyapunov_function_falls_along_the_flow, "adagrad"),
     ),
     (
