@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from catalogue import CONTROLLERS, build, fits
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from together import together
 from torch import Tensor
@@ -302,6 +302,8 @@ def test_growing_by_hand() -> None:
     shrink=st.floats(0.01, 0.99),
     grow=st.floats(1, 10),
 )
+@example(part=0.9, c=0.1, shrink=0.5, grow=2.0)
+@example(part=1.1, c=0.1, shrink=0.5, grow=2.0)
 def test_armijo_accepts_if_and_only_if_f_fell_enough(part: float, c: float, shrink: float, grow: float) -> None:
     """Where f falls by `part` of what is asked for, c h |g|^2."""
     assume(not abs(part - 1) < 1e-3)

@@ -531,7 +531,7 @@ def test_a_line_search_makes_the_first_step_that_will_do() -> None:
     starts = np.random.default_rng(3).uniform(-2, 2, (40, 2))
     run = minimize(given, starts, searching(), max_steps=30, gtol=0.0)
     f, h, grad = run.f, run.h, given.value_and_gradient(torch.from_numpy(run.x))[1].numpy()
-    slope = SEARCH["c"] * (grad**2).sum(-1)
+    slope = SEARCH["c1"] * (grad**2).sum(-1)
     tried = np.zeros(len(starts))
     for k in range(30):
         assert np.all(f[k + 1] <= f[k] - h[k + 1] * slope[k])
@@ -579,5 +579,5 @@ def test_a_line_search_asks_along_the_whole_move() -> None:
     grad = given.value_and_gradient(torch.from_numpy(run.x[:, 0]))[1].numpy()
     moved = np.diff(run.x[:, 0], axis=0)
     fall = (grad[:-1] * moved).sum(-1)
-    assert np.all(np.diff(run.f[:, 0]) <= SEARCH["c"] * fall)
+    assert np.all(np.diff(run.f[:, 0]) <= SEARCH["c1"] * fall)
     assert (np.abs(fall) > 1.5 * run.h[1:, 0] * (grad[:-1] ** 2).sum(-1)).any(), "the scaling had a say"

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pytest
 from catalogue import CONTROLLERS, INTEGRATORS, PARTS, SYSTEMS, build, fits
 from together import together
 
@@ -106,9 +105,7 @@ def settings(name: str) -> dict[str, Setting]:
 
 SETTINGS = {name: settings(name) for name in METHODS}
 CASES = [
-    (name, parameter, *setting)
-    for name, parameters in SETTINGS.items()
-    for parameter, setting in parameters.items()
+    (name, parameter, *setting) for name, parameters in SETTINGS.items() for parameter, setting in parameters.items()
 ]
 
 
