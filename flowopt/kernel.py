@@ -181,9 +181,20 @@ class Report(NamedTuple):
     """Energy on arrival, before the transforms, ``(B,)``; meaningful where taken."""
 
 
-def start(method: Method, q: Tensor, evaluation: Evaluation, seeds: Tensor, measure: Measure | None = None) -> Carry:
-    """Start a run at q ``(B, D)``, where the objective was measured; seeds ``(B,)`` int64 belong to the rows."""
+def start(
+    method: Method,
+    q: Tensor,
+    evaluation: Evaluation,
+    seeds: Tensor,
+    measure: Measure | None = None,
+    bare: Tensor | None = None,
+) -> Carry:
+    """Start a run at q ``(B, D)``, where the objective was measured; seeds ``(B,)`` int64 belong to the rows.
+
+    `bare` is the gradient without the weight decay, where the driver has added one to the objective.
+    """
     state = method.system.start(q, evaluation, measure)
+    state = state if bare is None else method.system.aimed(state, bare)
     settled = tuple(transform.start(state, evaluation, seeds) for transform in method.transforms)
     state, settled = _settle(method, state, evaluation, settled)
     rate = method.system.rate(state, evaluation, measure) if method.integrator.uses_rate else None

@@ -64,8 +64,9 @@ def normal_like(leaf: Tensor, seeds: Tensor, counter: Tensor) -> Tensor:
 
 
 def _drawn(draw: Callable[..., Tensor], seeds: Tensor, counter: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """A stream for each block; the seeds are mixed first, for rows have neighbouring ones."""
-    return [draw(scramble(scramble(seeds) + index), counter, size) for index, size in enumerate(sizes)]
+    """A stream for each block, the first that of a plain leaf; the seeds of others are mixed: rows have neighbours."""
+    streams = (scramble(scramble(seeds) + index) if index else seeds for index in range(len(sizes)))
+    return [draw(stream, counter, size) for stream, size in zip(streams, sizes, strict=True)]
 
 
 def single_normal(seeds: Tensor, counter: Tensor, dim: int) -> Tensor:

@@ -99,6 +99,10 @@ class System(Part):
         """The state at the start, from the position ``(B, D)``."""
         raise NotImplementedError
 
+    def aimed(self, state: State, grad: Tensor) -> State:
+        """The state at the start with its momentum along -grad, in systems whose start leaves a weight decay out."""
+        return state
+
     def observe(self, state: State, evaluation: Evaluation, h: Tensor, measure: Measure | None) -> State:
         """Take note of the evaluation at a trial point that was reached with step h (memory of past gradients)."""
         return state

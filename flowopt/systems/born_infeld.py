@@ -40,8 +40,11 @@ class BornInfeld(System):
 
     def start(self, q: Tensor, evaluation: Evaluation, measure: Measure | None) -> State:
         v = self.potential(evaluation)
-        energy = v + full(q, self.added_energy)
-        size = (energy**2 / v - v).clamp(min=0.0).sqrt()
+        more = full(q, self.added_energy)
+        energy = v + more
+        size = (
+            (more * (2 + more / v)).clamp(min=0.0).sqrt()
+        )  # E^2/V - V, which would leave 1e-8 of rounding at more = 0
         return {"q": q, "p": -along(evaluation.grad, evaluation.square) * size.unsqueeze(-1), "E": energy}
 
     def potential(self, evaluation: Evaluation) -> Tensor:

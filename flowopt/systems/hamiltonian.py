@@ -75,11 +75,14 @@ class SeparableHamiltonian(System):
         return True
 
     def start(self, q: Tensor, evaluation: Evaluation, measure: Measure | None) -> State:
-        delta = full(q, 1.0 if self.s == 0 else self.delta_energy)
-        state = {"q": q, "p": -along(evaluation.grad, evaluation.square) * delta.sqrt().unsqueeze(-1)}
+        state = self.aimed({"q": q}, evaluation.grad)
         if self.tune_F0:
             state |= {"F0": full(q, self.F0), "hold": torch.zeros_like(evaluation.value, dtype=torch.bool)}
-        return state | {"E": self.potential(state, evaluation) * (self.s + delta)}
+        return state | {"E": self.potential(state, evaluation) * (self.s + self._delta(q))}
+
+    def aimed(self, state: State, grad: Tensor) -> State:
+        delta = self._delta(state["q"])
+        return state | {"p": -along(grad, rows.dot(grad, grad)) * delta.sqrt().unsqueeze(-1)}
 
     def base(self, state: State, evaluation: Evaluation) -> Tensor:
         """b = F + w/2 |q|^2 - F0, ``(B,)``."""
@@ -127,6 +130,9 @@ class SeparableHamiltonian(System):
         if self.tune_F0:  # a V below the floor is tuned away, except where it is 0 and tuning it changes nothing
             return torch.where(base == 0, Status.CONVERGED, Status.RUNNING)
         return ended(rows.power(base, self.exponent), base, evaluation.square)
+
+    def _delta(self, q: Tensor) -> Tensor:
+        return full(q, 1.0 if self.s == 0 else self.delta_energy)
 
     def _force(self, state: State, evaluation: Evaluation) -> Tensor:
         grad = l2.gradient(self.weight_decay, state, evaluation)

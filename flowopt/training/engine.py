@@ -105,7 +105,9 @@ class Engine:
         method, q = self.method, Blocks(wide(inputs.q), pace.unbind())
         evaluation, bad = measured(inputs.terms, q, inputs.grads, inputs.decay, inputs.value)
         seeds = torch.full_like(bad, seed)
-        carry = kernel.start(method, cast(Tensor, q), evaluation, seeds, inputs.measure)
+        undecayed = replace(inputs.terms, decays=(False,) * len(inputs.grads))
+        bare = measured(undecayed, q, inputs.grads, inputs.decay, inputs.value)[0].grad
+        carry = kernel.start(method, cast(Tensor, q), evaluation, seeds, inputs.measure, bare)
         energy = method.system.energy_at_hand(carry.point.state, evaluation)
         ended = ending(method, carry.point.state, evaluation)
         taken = rows.finite(evaluation) & (ended == 0)

@@ -103,7 +103,8 @@ class Members:
         tried, bad, loss = objective.measured(self.q)
         nothing = torch.full_like(loss, torch.nan)
         if self.carry is None:
-            carry = kernel.start(method, cast(Tensor, self.q), tried, self.seeds, measure)
+            bare = None if self.decay is None else objective.gradient(self.q)[0]
+            carry = kernel.start(method, cast(Tensor, self.q), tried, self.seeds, measure, cast(Tensor, bare))
             report = Report(carry.alive, nothing, None, method.system.energy(carry.point.state, tried))
         else:
             carry, report = kernel.judge(method, self.carry, tried, measure)
@@ -142,14 +143,19 @@ class _Objective:
 
     def measured(self, q: Blocks) -> tuple[Evaluation, Tensor, Tensor]:
         """The evaluation at q ``(A, D)``, the first block that is not finite, and the loss alone."""
-        leaves, losses = self._losses(q)
-        grads = _blocks(torch.autograd.grad(losses, leaves, torch.ones_like(losses), materialize_grads=True))
-        value = loss = losses.detach().to(SCALAR)
+        grads, loss = self.gradient(q)
+        value = loss
         if (decay := self._members.decay) is not None:
             grads = grads + q * decay.unsqueeze(-1)
             value = loss + 0.5 * decay * q.dot(q)
         terms = Terms((False,) * len(q.parts), maximize=False)
         return *measured(terms, q, grads.parts, value, value), loss
+
+    def gradient(self, q: Blocks) -> tuple[Blocks, Tensor]:
+        """Gradient of the loss alone, ``(A, D)``, and the loss ``(A,)``."""
+        leaves, losses = self._losses(q)
+        grads = _blocks(torch.autograd.grad(losses, leaves, torch.ones_like(losses), materialize_grads=True))
+        return grads, losses.detach().to(SCALAR)
 
     def __call__(self, q: Tensor, rows: Tensor | None = None) -> Evaluation:
         return self.measured(cast(Blocks, q))[0]
