@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
+LONGEST = 60
+"""Characters of a value that an error message shows."""
+
 
 class FlowoptError(ValueError):
     """Base of every error that flowopt raises for bad input."""
@@ -56,7 +59,11 @@ def check_range(
     inside = (numbers > low if open_low else numbers >= low) & (numbers < high if open_high else numbers <= high)
     if not bool(inside.all() if isinstance(inside, Tensor) else inside):
         left, right = "(" if open_low else "[", ")" if open_high else "]"
-        raise BadValue(f"{owner}: {name} = {value!r} is outside its range {left}{low:g}, {high:g}{right}")
+        told = f"{name} = {shown(value)}"
+        if isinstance(value, Tensor) and isinstance(inside, Tensor) and value.numel() > 1:
+            bad = int((~inside).flatten().int().argmax())
+            told = f"{name}[{bad}] = {value.flatten()[bad].item()!r}, one of {value.numel()},"
+        raise BadValue(f"{owner}: {told} is outside its range {left}{low:g}, {high:g}{right}")
 
 
 def check_positive(owner: str, **values: Any) -> None:
@@ -74,17 +81,27 @@ def check_limit(owner: str, **values: Any) -> None:
 def check_count(owner: str, name: str, value: Any, least: int) -> None:
     """Raise BadValue unless the value is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise BadValue(f"{owner}: {name} = {value!r} must be a whole number >= {least}")
+        raise BadValue(f"{owner}: {name} = {shown(value)} must be a whole number >= {least}")
 
 
 def check_choice(owner: str, name: str, value: Any, choices: Iterable[Any]) -> None:
     """Raise BadValue unless the value is one of the choices."""
     choices = tuple(choices)
-    if value not in choices:
-        raise BadValue(f"{owner}: {name} = {value!r}; choose one of {', '.join(map(repr, choices))}")
+    if getattr(value, "ndim", 0) > 0 or value not in choices:
+        raise BadValue(f"{owner}: {name} = {shown(value)}; choose one of {', '.join(map(repr, choices))}")
 
 
 def _number(owner: str, name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise BadValue(f"{owner}: {name} = {value!r} is not a number")
+        raise BadValue(f"{owner}: {name} = {shown(value)} is not a number")
     return float(value)
+
+
+def shown(value: Any) -> str:
+    """A value as an error message shows it: one line, and never a whole array.
+
+    >>> shown(0.1), shown(list(range(1000)))
+    ('0.1', '[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, ...')
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST].rpartition(' ')[0] or text[:LONGEST]} ..."

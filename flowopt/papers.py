@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-import torch
-from torch import Tensor
-
 import flowopt.adaptive_methods  # noqa: F401 - enters the adaptive methods
 from flowopt import citations
 from flowopt.controllers.armijo import Armijo
@@ -32,7 +29,7 @@ from flowopt.integrators.runge_kutta import DormandPrince
 from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
 from flowopt.kernel import Method
 from flowopt.naming import METHODS, named
-from flowopt.parameters import hint, warn_of_a_factor
+from flowopt.parameters import as_parameter, hint, warn_of_a_factor
 from flowopt.parts import Integrator, Transform
 from flowopt.roles import LowerBound, StepSize
 from flowopt.state import Number
@@ -64,12 +61,10 @@ def method(name: str, **parameters: Any) -> Method:
     for parameter in parameters:
         if parameter not in entry.defaults:
             raise UnknownName(f"parameter of {name}", parameter, entry.defaults, hint(parameter, entry.defaults))
+    parameters = {parameter: as_parameter(name, parameter, value) for parameter, value in parameters.items()}
     for parameter in ("lr", "eps"):  # an eps of 0 would make 0/0 of what has no gradient
         if parameter in parameters:
             check_positive(name, **{parameter: parameters[parameter]})
-    for parameter, value in parameters.items():  # builders compute with them: in full precision, whatever the run's
-        if isinstance(value, Tensor) and value.is_floating_point():
-            parameters[parameter] = value.to(torch.float64)
     try:
         built = entry.build(**parameters)
     except BadValue as error:  # the part says which of its numbers is wrong, but not whose part it is

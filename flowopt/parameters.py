@@ -6,7 +6,11 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
+
+from flowopt.errors import BadValue, shown
 
 OTHER_NAMES = {
     "eta": ("exponent", "eta is ECCO's error tolerance"),
@@ -20,6 +24,25 @@ OTHER_NAMES = {
 """What papers, or earlier versions, call a parameter: our name, and what the other stands for here if it does."""
 
 
+def as_parameter(owner: str, name: str, value: Any) -> Any:
+    """A parameter as parts take it: NumPy's numbers as Python's, arrays and lists ``(B,)`` as float64 tensors.
+
+    In full precision, as builders compute with it, whatever the run's own. Raises BadValue for an array of anything
+    but real numbers; what is not an array is for the part to judge.
+    """
+    if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0:
+        return value.item()
+    if isinstance(value, (np.ndarray, list)):
+        try:
+            value = torch.as_tensor(np.asarray(value))  # torch would make float32 of a list
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise BadValue(f"{owner}: {name} = {shown(value)} must be numbers, one a row") from error
+        value = value if value.dtype in (torch.bool, torch.complex64, torch.complex128) else value.to(torch.float64)
+    if isinstance(value, Tensor) and (value.is_complex() or value.dtype == torch.bool):
+        raise BadValue(f"{owner}: {name} = {shown(value)} must be real numbers, not {value.dtype}")
+    return value.to(torch.float64) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
 def hint(name: str, known: Iterable[str]) -> str:
     """What a parameter that a method does not have is called there; empty if nothing is known of it."""
     ours, meaning = OTHER_NAMES.get(name, ("", ""))
@@ -30,9 +53,10 @@ def hint(name: str, known: Iterable[str]) -> str:
 
 def warn_of_a_factor(weight_decay: Any) -> None:
     """Warn of an L2 rate for ELRA that was meant as the paper's factor of the weights, which is close to 1."""
-    if bool((torch.as_tensor(weight_decay) > 0.5).any()):
+    value = as_parameter("elra", "weight_decay", weight_decay)
+    if isinstance(value, (float, int, Tensor)) and bool((torch.as_tensor(value) > 0.5).any()):
         warnings.warn(
-            f"elra: weight_decay = {weight_decay} is a rate of L2, 0 for none, as it is of every method; the factor "
-            "that ELRA multiplies the weights by in every step (0.9997 in the paper) is called shrink",
+            f"elra: weight_decay = {shown(weight_decay)} is a rate of L2, 0 for none, as it is of every method; "
+            "the factor that ELRA multiplies the weights by in every step (0.9997 in the paper) is called shrink",
             stacklevel=3,
         )

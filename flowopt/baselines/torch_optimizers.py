@@ -20,8 +20,9 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from flowopt import rows
-from flowopt.errors import BadValue, UnknownName
+from flowopt.errors import BadValue, UnknownName, check_range, shown
 from flowopt.kernel import Method
+from flowopt.parameters import as_parameter
 from flowopt.parts import Controller, Integrator, System, full
 from flowopt.state import Evaluation, Measure, Memory, Move, Number, Point, State, Step, Verdict
 
@@ -72,7 +73,7 @@ def as_optimizer(given: Any, overrides: dict[str, Any]) -> OptimizerRecipe | Non
             return None
         given = _by_name(given[len(PREFIX) :])
     if isinstance(given, type) and issubclass(given, Optimizer):
-        _check_parameters(given, overrides)
+        overrides = _checked_parameters(given, overrides)
         return OptimizerRecipe(partial(given, **overrides), given.__name__)
     if isinstance(given, (type, Method)) or not callable(given):
         return None
@@ -95,14 +96,42 @@ def _by_name(name: str) -> type[Optimizer]:
     return folded[name.lower()]
 
 
-def _check_parameters(kind: type[Optimizer], overrides: dict[str, Any]) -> None:
+def _checked_parameters(kind: type[Optimizer], overrides: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of an optimizer class, which takes one value of each for all rows: numbers as Python's.
+
+    Raises UnknownName, and BadValue where a number stands in the signature and none is given.
+    """
     _, *accepted = inspect.signature(kind).parameters.values()  # the first is params
+    defaults = {parameter.name: parameter.default for parameter in accepted}
+    given = {
+        name: value if isinstance(defaults.get(name), tuple) else _one(kind, name, value)
+        for name, value in overrides.items()
+    }
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted):
-        return
-    names = [parameter.name for parameter in accepted]
-    for name in overrides:
-        if name not in names:
-            raise UnknownName(f"parameter of {kind.__name__}", name, names)
+        return given
+    for name, value in given.items():
+        if name not in defaults:
+            raise UnknownName(f"parameter of {kind.__name__}", name, defaults)
+        for default, number in _pairs(kind, name, defaults[name], value):
+            if isinstance(default, (int, float)) and not isinstance(default, bool):
+                check_range(kind.__name__, name, number, infinite=True)
+    return given
+
+
+def _one(kind: type[Optimizer], name: str, value: Any) -> Any:
+    value = as_parameter(kind.__name__, name, value)
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise BadValue(f"{kind.__name__}: {name} has the shape {tuple(value.shape)}; give one number for all rows")
+    return value.item() if isinstance(value, Tensor) else value
+
+
+def _pairs(kind: type[Optimizer], name: str, default: Any, value: Any) -> list[tuple[Any, Any]]:
+    """A default and what is given for it, one by one where that is a tuple (betas)."""
+    if not isinstance(default, tuple):
+        return [(default, value)]
+    if not isinstance(value, (tuple, list)) or len(value) != len(default):
+        raise BadValue(f"{kind.__name__}: {name} = {shown(value)} must be {len(default)} numbers, as in {default}")
+    return list(zip(default, value, strict=True))
 
 
 class Crew(Protocol):
@@ -153,7 +182,10 @@ class Seat:
     @property
     def parameters(self) -> dict[str, Any]:
         """The optimizer's hyperparameters."""
-        return {name: value for name, value in self.optimizer.param_groups[0].items() if name != "params"}
+        group = self.optimizer.param_groups[0].items()
+        return {
+            name: value.tolist() if isinstance(value, Tensor) else value for name, value in group if name != "params"
+        }
 
     @property
     def lr(self) -> float:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from flowopt.blocks import SCALAR
-from flowopt.errors import BadValue, check_range
+from flowopt.errors import BadValue, check_range, shown
 from flowopt.kernel import Method
 from flowopt.papers import METHODS, as_method
-from flowopt.parameters import warn_of_a_factor
+from flowopt.parameters import as_parameter, warn_of_a_factor
+from flowopt.state import Number
 from flowopt.transforms.decoupled_decay import DecoupledDecay
 
 
@@ -23,34 +24,49 @@ class NetworkMethod(NamedTuple):
     """A method as networks run it, and the defaults of the parameter groups that go with it."""
 
     method: Method
-    lr: float
+    lr: Number
     """Learning rate of a group: the method's step size where that is a parameter ``lr``, else the factor 1."""
     unit: float
     """The learning rate at which a group moves by just the controller's step."""
-    weight_decay: float
+    weight_decay: Number
 
 
 def network_method(given: str | Method, overrides: dict[str, Any]) -> NetworkMethod:
     """The method for a network, one row. Raises BadValue for one that networks cannot run."""
     overrides, decay = without_decay(given, overrides)
-    weight_decay = 0.0 if decay is None else decay
+    weight_decay = as_number("FlowOptimizer", "weight_decay", 0.0 if decay is None else decay)
     known = METHODS[given].defaults if isinstance(given, str) and given in METHODS else {}
-    factor = overrides.pop("lr", 1.0) if "lr" not in known else 1.0
-    check_range("FlowOptimizer", "weight_decay", weight_decay, 0.0)
-    check_range("FlowOptimizer", "lr", factor, 0.0)
-    method = as_method(given, overrides)
+    # in the groups a tensor stays the tensor that it is; the method is built with its number
+    lr = as_number("FlowOptimizer", "lr", overrides.pop("lr", known.get("lr", 1.0)))
+    own = {"lr": float(lr)} if "lr" in known else {}
+    method = as_method(given, overrides | own)
     for part in method.transforms:
         if isinstance(part, DecoupledDecay):
-            weight_decay = float(part.rate)
-    lr = overrides.get("lr", known.get("lr"))
+            weight_decay = as_number("FlowOptimizer", "weight_decay", overrides.get("weight_decay", part.rate))
     controller = method.controller
-    if lr is None or lr not in (controller.parameters.get("h"), controller.parameters.get("lr")):
-        return NetworkMethod(method.for_rows(1, SCALAR), factor, 1.0, weight_decay)
+    if not own:
+        return NetworkMethod(method.for_rows(1, SCALAR), lr, 1.0, weight_decay)
+    if float(lr) not in (controller.parameters.get("h"), controller.parameters.get("lr")):
+        if isinstance(lr, Tensor):
+            raise BadValue(f"{method.name}: lr = {shown(lr)} is not the lr of the groups, a factor here; give a number")
+        return NetworkMethod(method.for_rows(1, SCALAR), 1.0, 1.0, weight_decay)
     if controller.adaptive:
-        return NetworkMethod(method.for_rows(1, SCALAR), float(lr), float(lr), weight_decay)
+        return NetworkMethod(method.for_rows(1, SCALAR), lr, float(lr), weight_decay)
     # a step size that only the groups change: theirs times 1, so that it is exactly theirs
     method = as_method(given, overrides | {"lr": 1.0})
-    return NetworkMethod(method.for_rows(1, SCALAR), float(lr), 1.0, weight_decay)
+    return NetworkMethod(method.for_rows(1, SCALAR), lr, 1.0, weight_decay)
+
+
+def as_number(owner: str, name: str, value: Any) -> Number:
+    """A number >= 0 of a parameter group: NumPy's as Python's, a tensor of one element as it is, to be changed later.
+
+    Raises BadValue for what is neither.
+    """
+    number = as_parameter(owner, name, value)
+    if isinstance(number, Tensor) and number.numel() != 1:
+        raise BadValue(f"{owner}: {name} has the shape {tuple(number.shape)}; an optimizer takes one number")
+    check_range(owner, name, number, 0.0)
+    return value if isinstance(value, Tensor) else cast(Number, number)
 
 
 def without_decay(given: str | Method, overrides: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
@@ -77,10 +93,11 @@ def _torch_options() -> frozenset[str]:
     return frozenset(name for kind in kinds for name in inspect.signature(kind).parameters)
 
 
-def check_group(group: dict[str, Any], method: Method, maximize: bool) -> None:
-    """Raise BadValue for a group with a number out of range, or an option of the flow or of other optimizers.
+def checked_group(group: dict[str, Any], method: Method, maximize: bool) -> dict[str, Any]:
+    """A parameter group with its numbers as `as_number` has them.
 
-    What is neither may be a note of the user's or of a scheduler's.
+    Raises BadValue for a number out of range, or an option of the flow or of other optimizers; what is neither may be
+    a note of the user's or of a scheduler's.
     """
     for name in group.keys() - OF_A_GROUP:
         if name in method.options:
@@ -91,10 +108,10 @@ def check_group(group: dict[str, Any], method: Method, maximize: bool) -> None:
             raise BadValue(
                 f"{name} is an option of other optimizers, not of {method.name}; a group has lr and weight_decay"
             )
-    for name in ("lr", "weight_decay"):
-        check_range("param_group", name, group.get(name, 0.0), 0.0)
     if group.get("maximize", maximize) != maximize:
         raise BadValue("maximize belongs to the whole flow: give it to FlowOptimizer")
+    numbers = [name for name in ("lr", "weight_decay") if name in group]
+    return group | {name: as_number("param_group", name, group[name]) for name in numbers}
 
 
 def check_call(method: Method, calls_closure: bool, closure: Any, loss: Any) -> None:
@@ -113,15 +130,24 @@ def check_call(method: Method, calls_closure: bool, closure: Any, loss: Any) -> 
         raise BadValue(f"{method.name} needs the loss: call step(loss=loss) after loss.backward(), or step(closure)")
 
 
-def loss_value(method: Method, loss: Any, device: torch.device) -> Tensor:
-    """The loss as a number per row, ``(1,)``; 0 where there is none and none is needed."""
+def check_returned(method: Method, calls_closure: bool, loss: Any) -> None:
+    """Raise BadValue where a closure returned nothing and the method needs the loss."""
+    if loss is None and (method.needs_value or calls_closure):
+        raise BadValue(f"the closure returned None, and {method.name} needs the loss: end it with `return loss`")
+
+
+def loss_value(loss: Any, device: torch.device) -> Tensor:
+    """The loss as a number per row, ``(1,)``; 0 where there is none. Raises BadValue for what is not one number."""
     if loss is None:
-        if method.needs_value:
-            raise BadValue(f"{method.name} needs the loss: the closure must return it")
         return torch.zeros(1, dtype=SCALAR, device=device)
-    value = torch.as_tensor(loss).detach()
+    try:
+        value = torch.as_tensor(loss).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadValue(f"the loss must be a number, not {shown(loss)}") from error
     if value.numel() != 1:
         raise BadValue(f"the loss must be one number, not a tensor of shape {tuple(value.shape)}; take its mean")
+    if value.is_complex():
+        raise BadValue("the loss must be a real number, not a complex one; take its real part or its absolute value")
     return value.to(device=device, dtype=SCALAR).reshape(1)
 
 

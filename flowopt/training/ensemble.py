@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from flowopt.blocks import SCALAR, Blocks
-from flowopt.errors import BadValue, check_count, check_range
+from flowopt.errors import BadValue, check_count, check_range, shown
 from flowopt.interruption import interruption
 from flowopt.kernel import Method
 from flowopt.papers import as_method
+from flowopt.parameters import as_parameter
 from flowopt.progress import progress_bar
 from flowopt.state import Number, Status
 from flowopt.training import tasks
@@ -298,29 +299,26 @@ def _per_member(name: str, value: Any, members: int) -> Any:
     """A hyperparameter: one value as it is, or one number a member, ``(B,)`` float64."""
     if not isinstance(value, (Tensor, np.ndarray, Sequence)) or isinstance(value, str):
         return value
-    try:
-        numbers = torch.as_tensor(value, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise BadValue(f"Ensemble: {name} = {value!r} must be numbers, one a member: {error}") from error
-    if numbers.ndim == 0:
-        return numbers.item()
+    numbers = as_parameter("Ensemble", name, list(value) if isinstance(value, tuple) else value)
+    if not isinstance(numbers, Tensor) or numbers.ndim == 0:
+        return numbers.item() if isinstance(numbers, Tensor) else numbers
     if numbers.shape != (members,):
         raise BadValue(
             f"Ensemble: {name} has shape {tuple(numbers.shape)}, but there are {members} members; give one value, or "
             f"one for each of them, ({members},)"
         )
-    return numbers
+    return numbers.to(torch.float64)
 
 
 def _seeds(seeds: int | Sequence[int] | Tensor, members: int) -> Tensor:
     try:
         found = torch.as_tensor(seeds)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise BadValue(f"Ensemble: seeds = {seeds!r} must be whole numbers: {error}") from error
+        raise BadValue(f"Ensemble: seeds = {shown(seeds)} must be whole numbers: {error}") from error
     if found.ndim == 0:
         found = found + torch.arange(members)
     if found.dtype != torch.int64 or found.shape != (members,) or bool((found < 0).any()):
-        raise BadValue(f"Ensemble: seeds = {seeds!r} must be {members} whole numbers >= 0, or the first of them")
+        raise BadValue(f"Ensemble: seeds = {shown(seeds)} must be {members} whole numbers >= 0, or the first of them")
     return found
 
 

@@ -17,12 +17,19 @@ def flat(tensor: Tensor) -> Tensor:
         tensor = torch.view_as_real(tensor)
     if tensor.is_contiguous():
         return tensor.view(1, -1)
-    if not torch.ops.aten.is_non_overlapping_and_dense(tensor):
-        raise BadValue(
-            f"a parameter of shape {tuple(tensor.shape)} with strides {tensor.stride()} does not fill its memory; "
-            "make it contiguous()"
-        )
+    check_layout("a parameter", tensor)
     return tensor.as_strided((1, tensor.numel()), (tensor.numel(), 1))
+
+
+def check_layout(name: str, tensor: Tensor) -> None:
+    """Raise BadValue for a parameter that `flat` cannot view."""
+    if tensor.layout != torch.strided:
+        raise BadValue(f"{name} is {tensor.layout}; a flow moves dense parameters only")
+    if not tensor.is_contiguous() and not torch.ops.aten.is_non_overlapping_and_dense(tensor):
+        raise BadValue(
+            f"{name} of shape {tuple(tensor.shape)} with strides {tensor.stride()} does not fill its memory; make it "
+            "contiguous()"
+        )
 
 
 def flat_as(tensor: Tensor, like: Tensor) -> Tensor:

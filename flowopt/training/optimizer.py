@@ -11,17 +11,25 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 from torch.nn import Parameter
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from flowopt.blocks import SCALAR, Blocks
 from flowopt.errors import BadValue, check_choice, check_count, check_range
 from flowopt.kernel import Method
 from flowopt.state import Measure
-from flowopt.training.calls import check_call, check_group, dense_gradient, loss_value, network_method
+from flowopt.training.calls import (
+    check_call,
+    check_returned,
+    checked_group,
+    dense_gradient,
+    loss_value,
+    network_method,
+)
 from flowopt.training.closure import ClosureMeasure
 from flowopt.training.engine import Engine, Inputs
 from flowopt.training.last_step import LastStep
-from flowopt.training.layout import flat, flat_as, shaped
+from flowopt.training.layout import check_layout, flat, flat_as, shaped
 from flowopt.training.limiting import ActivationLimiting
 from flowopt.training.saved import FLOW, own_state
 from flowopt.training.step import Outcome, Terms, within, write
@@ -120,6 +128,9 @@ class FlowOptimizer(Optimizer):
             self._compare_settings(own.get(FLOW, {}).get("settings", self.method.settings))
             super().__setstate__(state | {"state": own})
             self._last, self._cached = None, {}
+        for group in self.param_groups:  # an older version saved fewer options
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)
 
     def state_dict(self) -> dict[str, Any]:
         """What to save, with the model, to go on later. Raises BadValue inside `accepted`."""
@@ -153,8 +164,15 @@ class FlowOptimizer(Optimizer):
         Raises BadValue, and adds nothing, for an option that groups do not have and for a number out of range.
         """
         if isinstance(param_group, dict):  # else the base class says so
-            check_group(param_group, self.method, self.defaults["maximize"])
+            param_group = checked_group(param_group, self.method, self.defaults["maximize"])
         super().add_param_group(param_group)
+        try:
+            for slot in self._everyone():
+                if not is_lazy(slot.parameter):  # it gets its memory later
+                    check_layout(slot.name, slot.parameter)
+        except BadValue:
+            self.param_groups.pop()
+            raise
 
     @property
     def last_step(self) -> LastStep:
@@ -198,25 +216,26 @@ class FlowOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+            check_returned(self.method, self._engine.calls_closure, loss)
         slots = self._slots()
         if not slots:
             return loss
-        value = loss_value(self.method, loss, slots[0].parameter.device)
+        value = loss_value(loss, slots[0].parameter.device)
         if not self._engine.calls_closure:
-            self._advance(slots, value, closure, loss is not None)
+            self._advance(slots, value, closure, loss)
             return loss
         before = [slot.parameter.detach().clone() for slot in slots]
         try:
-            self._advance(slots, value, closure, loss is not None)
+            self._advance(slots, value, closure, loss)
         except BaseException:  # raised in the closure, at parameters that only the step was interested in
             for slot, start in zip(slots, before, strict=True):
                 slot.parameter.copy_(start)
             raise
         return loss
 
-    def _advance(self, slots: list[_Slot], value: Tensor, closure: Callable[[], Any] | None, told: bool) -> None:
+    def _advance(self, slots: list[_Slot], value: Tensor, closure: Callable[[], Any] | None, loss: Any) -> None:
         views = [flat(slot.parameter) for slot in slots]
-        inputs = self._inputs(slots, views, value, closure)
+        inputs = self._inputs(slots, views, value, closure, loss)
         pace = self._numbers("lr", [slot.group["lr"] for slot in slots], value.device) / self._unit
         before = [block.clone() for block in inputs.q] if self.limiting is not None else []
         self._count(value.device)
@@ -235,20 +254,20 @@ class FlowOptimizer(Optimizer):
             pace = pace * self._limit(slots, inputs.q, before)
         if inputs.measure is not None:
             write(views, Blocks(inputs.q))
-        self._note(slots, outcome, pace, told)
+        self._note(slots, outcome, pace, loss is not None)
 
     def _inputs(
-        self, slots: list[_Slot], views: list[Tensor], value: Tensor, closure: Callable[[], Any] | None
+        self, slots: list[_Slot], views: list[Tensor], value: Tensor, closure: Callable[[], Any] | None, loss: Any
     ) -> Inputs:
         grads = [flat_as(dense_gradient(slot.parameter, slot.name), slot.parameter) for slot in slots]
         weights = [slot.group["weight_decay"] for slot in slots]
-        decays = tuple(weight != 0 for weight in weights)
+        decays = tuple(isinstance(weight, Tensor) or weight != 0 for weight in weights)  # a tensor's may change
         terms = Terms(decays, self.param_groups[0]["maximize"], self._engine.decoupled)
         decay = self._numbers("weight_decay", weights, value.device)
         if not self._engine.calls_closure:
             return Inputs(views, grads, terms, decay, value, None)
         assert closure is not None
-        measure = ClosureMeasure(closure, [slot.parameter for slot in slots], views, terms, decay)
+        measure = ClosureMeasure(closure, [slot.parameter for slot in slots], views, terms, decay, loss)
         # it moves the parameters about and overwrites their gradients, so the step works on copies
         q, grads = [view.clone() for view in views], [grad.clone() for grad in grads]
         return Inputs(q, grads, terms, decay, value, cast(Measure, measure))
@@ -293,8 +312,10 @@ class FlowOptimizer(Optimizer):
     def _count(self, device: torch.device) -> None:
         """Counts at the first step, and for every parameter there is by now a pace and the method's counters."""
         if not self._flow:
-            counts = {name: torch.zeros(1, dtype=torch.int64, device=device) for name in COUNTS}
-            self._flow.update(counts, method=self.method.formula, settings=self.method.settings)
+            self._flow.update(method=self.method.formula, settings=self.method.settings)
+        for name in COUNTS:
+            if name not in self._flow:
+                self._flow[name] = torch.zeros(1, dtype=torch.int64, device=device)
         total = sum(len(group["params"]) for group in self.param_groups)
         none = torch.empty(0, dtype=SCALAR, device=device)
         for name, first in {"pace": 1.0, **dict.fromkeys(self._engine.keeping.counters, 0.0)}.items():
