@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint format build clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ lint: .venv/for-development  ## check style and types
 format: .venv/for-development  ## mend what can be mended of the style
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
+
+build: .venv/for-development  ## make the source distribution and the wheel, in dist
+	$(BIN)/python -m build
 
 clean:  ## remove everything that was made here
 	rm -rf .venv $(OUT) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
