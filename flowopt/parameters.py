@@ -24,7 +24,7 @@ OTHER_NAMES = {
 """What papers, or earlier versions, call a parameter: our name, and what the other stands for here if it does."""
 
 
-def as_parameter(owner: str, name: str, value: Any) -> Any:
+def as_parameter(owner: str, name: str, value: Any, each: str = "row") -> Any:
     """A parameter as parts take it: NumPy's numbers as Python's, arrays and lists ``(B,)`` as float64 tensors.
 
     In full precision, as builders compute with it, whatever the run's own. Raises BadValue for an array of anything
@@ -36,7 +36,7 @@ def as_parameter(owner: str, name: str, value: Any) -> Any:
         try:
             value = torch.as_tensor(np.asarray(value))  # torch would make float32 of a list
         except (TypeError, ValueError, RuntimeError) as error:
-            raise BadValue(f"{owner}: {name} = {shown(value)} must be numbers, one a row") from error
+            raise BadValue(f"{owner}: {name} = {shown(value)} must be numbers, one a {each}") from error
         value = value if value.dtype in (torch.bool, torch.complex64, torch.complex128) else value.to(torch.float64)
     if isinstance(value, Tensor) and (value.is_complex() or value.dtype == torch.bool):
         raise BadValue(f"{owner}: {name} = {shown(value)} must be real numbers, not {value.dtype}")

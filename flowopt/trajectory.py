@@ -6,16 +6,21 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flowopt.display import html_table
 from flowopt.errors import BadValue
 from flowopt.files import plain, replacing
+from flowopt.long_format import columns, dataframe, kept, write_csv
 from flowopt.sentences import standing
 from flowopt.state import Status
 from flowopt.storage import REST, opened
+
+if TYPE_CHECKING:
+    import pandas
 
 FORMAT = 1
 """Version of the file format."""
@@ -103,13 +108,34 @@ class Trajectory:
         """Recorded attempts that were rejected, per row, ``(B,)``."""
         return np.asarray((self.running & ~self.accepted).sum(0))
 
+    def __repr__(self) -> str:
+        (rows, dim), ended = self.x.shape[1:], [f"{count} {words}" for words, count in self._endings()]
+        best = "" if not rows else f", best f {np.nanmin(self.best_f, initial=np.inf):.6g}"
+        size = f"{_counted(rows, 'row')} of {_counted(dim, 'coordinate')}, {_counted(len(self.attempt), 'record')}"
+        return f"<Trajectory: {self._title}, {size}; {', '.join(ended)}{best}>"
+
+    def _repr_html_(self) -> str:
+        heads = ("ended", "rows", "median f at the start", "at best", "at the end", "median steps")
+        lines = []
+        for code in np.unique(self.status):
+            of_it = self.status == code
+            figures = [float(np.median(c[of_it])) for c in (self.f[0], self.best_f, self.final_f, self.steps)]
+            lines.append((Status(int(code)).words, int(of_it.sum()), *figures))
+        return html_table(self._title, heads, lines)
+
+    @property
+    def _title(self) -> str:
+        return f"{self.about.get('method', '?')} on {self.about.get('problem', '?')}"
+
+    def _endings(self) -> list[tuple[str, int]]:
+        codes, counts = np.unique(self.status, return_counts=True)
+        return [(Status(int(code)).words, int(count)) for code, count in zip(codes, counts, strict=True)]
+
     def row(self, index: int) -> Trajectory:
         """One row, as a Trajectory of its own, cut off where it stopped."""
         if not -self.rows <= index < self.rows:
             raise BadValue(f"row {index} does not exist: the trajectory has {self.rows} rows")
-        keep = self.attempt <= self.steps[index]
-        if not keep[-1]:  # the record after the stop holds the final point if the stop fell between two records
-            keep[np.argmin(keep)] |= self.attempt[np.flatnonzero(keep)[-1]] < self.steps[index]
+        keep = kept(self.attempt, self.steps[[index]])[:, 0]
         pick = [index % self.rows]
         data = {name: getattr(self, name)[keep][:, pick] for name in _PER_RECORD}
         return Trajectory(
@@ -146,6 +172,17 @@ class Trajectory:
         from flowopt import plots  # matplotlib is imported only when a picture is wanted
 
         return plots.trajectory(self, problem=problem, path=path)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """In long format, one line a record and row: attempt, row, x0, x1, ..., f, grad_norm, ..., cost, status.
+
+        Row after row, each up to its end. Raises BadValue where pandas is not installed.
+        """
+        return dataframe(columns(self, np.arange(self.rows)))
+
+    def to_csv(self, path: str | Path) -> Path:
+        """Write what `to_dataframe` has to a CSV file, atomically and without pandas; NaN is an empty cell."""
+        return write_csv(self, path)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain Python lists and numbers, ready for json (NaN and infinities become None)."""
@@ -211,6 +248,10 @@ _PER_RECORD = ("x", "f", "grad_norm", "h", "t", "error", "energy", "accepted", "
 _PER_ROW = ("steps", "best_f", "best_x")
 _OPTIONAL = ("average", "average_f")
 _KINDS = ("gradient", "value", "hvp")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def lowest(f: Array) -> Array:

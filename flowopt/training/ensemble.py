@@ -61,6 +61,10 @@ class EnsembleRecord(NamedTuple):
     accepted: NDArray[Any]
     """Whether the trial was accepted, bool."""
 
+    def __repr__(self) -> str:
+        records, members = self.loss.shape
+        return f"<EnsembleRecord: {records} records of {members} members>"
+
 
 class Ensemble:
     """B copies of a network, each with its own start, seed and hyperparameters, trained as the rows of one run.
@@ -299,7 +303,7 @@ def _per_member(name: str, value: Any, members: int) -> Any:
     """A hyperparameter: one value as it is, or one number a member, ``(B,)`` float64."""
     if not isinstance(value, (Tensor, np.ndarray, Sequence)) or isinstance(value, str):
         return value
-    numbers = as_parameter("Ensemble", name, list(value) if isinstance(value, tuple) else value)
+    numbers = as_parameter("Ensemble", name, list(value) if isinstance(value, tuple) else value, "member")
     if not isinstance(numbers, Tensor) or numbers.ndim == 0:
         return numbers.item() if isinstance(numbers, Tensor) else numbers
     if numbers.shape != (members,):

@@ -8,11 +8,17 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from flowopt.display import html_table
+from flowopt.errors import check_choice
 from flowopt.files import plain, replacing, write_json
+from flowopt.long_format import dataframe
+
+if TYPE_CHECKING:
+    import pandas
 
 METRICS_CSV, METRICS_JSON, STEPS_CSV = "metrics.csv", "metrics.json", "steps.csv"
 NOT_METRICS = frozenset(
@@ -89,6 +95,27 @@ class History:
     """running, complete, interrupted, stopped (by a callback), diverged or ended (the optimizer moves no more)."""
     message: str = ""
     """The status in a sentence."""
+
+    def __repr__(self) -> str:
+        known = [str(self.settings[name]) for name in ("model", "optimizer", "data") if name in self.settings]
+        last = self.epochs[-1] if self.epochs else {}
+        shown = [f"{name} {last[name]:.4g}" for name in ("train_loss", "test_loss", *self.metrics) if name in last]
+        done = f"{len(self.epochs)} epoch(s), {len(self.steps)} step(s), {self.status}"
+        return f"<History: {', '.join([*known, done, *shown])}>"
+
+    def _repr_html_(self) -> str:
+        names = ["epoch", "train_loss", "test_loss", *self.metrics, "h", "seconds"]
+        lines = [[epoch.get(name) for name in names] for epoch in self.epochs]
+        return html_table(f"{self.status}: {self.message}" if self.message else self.status, names, lines)
+
+    def to_dataframe(self, of: str = "epochs") -> pandas.DataFrame:
+        """One line an epoch, as in metrics.csv, or of="steps" one line a step, as in steps.csv.
+
+        Raises BadValue where pandas is not installed.
+        """
+        check_choice("to_dataframe", "of", of, ("epochs", "steps"))
+        steps = {name: [getattr(step, name) for step in self.steps] for name in Step._fields}
+        return dataframe(self.epochs if of == "epochs" else steps)
 
     @property
     def metrics(self) -> list[str]:

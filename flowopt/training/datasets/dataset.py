@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from flowopt.display import html_table
 from flowopt.errors import BadValue, check_choice, check_count
 
 Task = Literal["classification", "regression", "language"]
@@ -48,6 +49,21 @@ class Dataset:
         if self.test_inputs.shape[1:] != self.train_inputs.shape[1:]:
             found = tuple(self.test_inputs.shape[1:])
             raise BadValue(f"{self.name}: a test input has the shape {found}, a training input {self.input_shape}")
+
+    def __repr__(self) -> str:
+        sizes = f"{len(self.train_inputs)} training and {len(self.test_inputs)} test samples"
+        return f"<Dataset {self.name}: {self.task}, {sizes} of shape {self.input_shape}, {self.outputs} outputs>"
+
+    def _repr_html_(self) -> str:
+        what = {
+            "task": self.task,
+            "training samples": len(self.train_inputs),
+            "test samples": len(self.test_inputs),
+            "shape of an input": self.input_shape,
+            "outputs": self.outputs,
+            **self.facts,
+        }
+        return html_table(f"Dataset {self.name}", ("what", "value"), list(what.items()))
 
     @property
     def input_shape(self) -> tuple[int, ...]:
