@@ -23,8 +23,8 @@ class UnknownName(FlowoptError):
         known = sorted(known)
         folded = {candidate.lower(): candidate for candidate in known}
         near = [folded[match] for match in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
-        hint = hint or f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
-        super().__init__(f"there is no {kind} named {name!r}; {hint}")
+        guess = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
+        super().__init__(f"there is no {kind} named {name!r}; {hint or guess}")
         self.near = near
 
 

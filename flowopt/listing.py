@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from flowopt.errors import UnknownName
 from flowopt.papers import METHODS
+from flowopt.parameter_table import defaults
+from flowopt.parameters import VOCABULARY, Meaning
 from flowopt.parts import Controller, Integrator, Part, System, Transform
 from flowopt.problems import problems
 from flowopt.registry import discover
@@ -35,6 +37,13 @@ def _problems() -> list[Listed]:
     ]
 
 
+def _parameters() -> list[Listed]:
+    def words(meaning: Meaning) -> str:
+        return meaning.words + (f" [{meaning.unit}]" if meaning.unit else "")
+
+    return [Listed(name, words(meaning), defaults(name)) for name, meaning in sorted(VOCABULARY.items())]
+
+
 KINDS: dict[str, Callable[[], list[Listed]]] = {
     "methods": _methods,
     "systems": _parts(System),
@@ -42,11 +51,12 @@ KINDS: dict[str, Callable[[], list[Listed]]] = {
     "controllers": _parts(Controller),
     "transforms": _parts(Transform),
     "problems": _problems,
+    "parameters": _parameters,
 }
 
 
 def listing(kind: str) -> list[Listed]:
-    """Everything of a kind ("methods", "systems", ..., "problems"), sorted by name.
+    """Everything of a kind ("methods", "systems", ..., "parameters"), sorted by name.
 
     Raises UnknownName for a kind that does not exist.
     """

@@ -239,7 +239,7 @@ FORMULAS: list[tuple[Any, str, str, str, Test]] = [
     # systems
     (SeparableHamiltonian, "_force", "self.exponent / ", "1 / ", ecdsep()),
     (l2, "value", "0.5 * w", "w", ecdsep(w=0.3)),
-    (SeparableHamiltonian, "start", '"p": -along', '"p": along', ecdsep()),
+    (SeparableHamiltonian, "aimed", '"p": -along', '"p": along', ecdsep()),
     (
         BornInfeld,
         "rate",
