@@ -39,7 +39,8 @@ def _problems() -> list[Listed]:
 
 def _parameters() -> list[Listed]:
     def words(meaning: Meaning) -> str:
-        return meaning.words + (f" [{meaning.unit}]" if meaning.unit else "")
+        unit = f" [{meaning.unit}]" if meaning.unit else ""
+        return f"{meaning.words[0].upper()}{meaning.words[1:]}{unit}."
 
     return [Listed(name, words(meaning), defaults(name)) for name, meaning in sorted(VOCABULARY.items())]
 
