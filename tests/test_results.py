@@ -36,8 +36,8 @@ def runs():
     yield flowopt.minimize("rosenbrock", starts, "ecco_stable", max_steps=150)
     yield flowopt.minimize("rosenbrock", starts, "ecco_stable", max_steps=150, record_every=7)
     yield flowopt.minimize("rosenbrock", starts, "ecco_stable", max_steps=150, record_every=0)
-    yield flowopt.minimize("sphere", starts, "scipy:BFGS", dtype=torch.float32)
-    yield flowopt.minimize("sphere", np.zeros((2, 2)))
+    yield flowopt.minimize("bowl", starts[:, :2], "scipy:BFGS", dtype=torch.float32)
+    yield flowopt.minimize("bowl", np.zeros((2, 2)))
 
 
 class Cells(HTMLParser):
