@@ -1,5 +1,7 @@
 """One thread, so that sums are added in one order; property tests are judged by what they find, not by the clock."""
 
+import pytest
+import together
 import torch
 from hypothesis import HealthCheck, settings
 
@@ -9,3 +11,14 @@ settings.register_profile(
     "flowopt", deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("flowopt")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--cases", default="", metavar="WORDS", help="of tests of many cases try those with, say, adam,elra"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "together: a test of many cases, which --cases chooses from")
+    together.chosen[:] = filter(None, config.getoption("--cases").split(","))

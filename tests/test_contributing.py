@@ -94,8 +94,8 @@ def test_the_tests_know_the_examples_without_being_told(applied: Path) -> None:
     """Contract tests of parts, methods and problems pass, and no table of theirs needed a line."""
     over_all = [path for path in (applied / "tests").glob("test_*.py") if "from catalogue" in path.read_text()]
     files = {*map(str, over_all), *(str(applied / "tests" / f"{file}.py") for file in FILES)}
-    chosen = " or ".join((*NAMES, *FILES, "other_part"))
-    options = ("-q", "-p", "no:cacheprovider", "-m", "not slow", "-k", chosen)
+    chosen = " or ".join((*NAMES, *FILES, "other_part", "together"))
+    options = ("-q", "-p", "no:cacheprovider", "-m", "not slow", "-k", chosen, "--cases", ",".join(NAMES))
     passed = re.search(r"(\d+) passed", python("-m", "pytest", *options, *sorted(files), folder=applied))
     assert passed is not None
-    assert int(passed[1]) > 100
+    assert int(passed[1]) > 60  # tests; most of them try several of these names

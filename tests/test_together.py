@@ -1,7 +1,13 @@
 """Cases that are tested together: none is left out, and the message says which failed."""
 
 import pytest
+import together as module
 from together import together
+
+
+@pytest.fixture(autouse=True)
+def _all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "chosen", [])
 
 
 def test_every_case_is_tried_and_what_failed_is_named() -> None:
@@ -30,6 +36,22 @@ def test_every_case_is_tried_and_what_failed_is_named() -> None:
 def test_fixtures_and_parameters_come_through(base: int, number: int, other: float, tmp_path) -> None:
     assert tmp_path.is_dir()
     assert base > number > other
+
+
+def test_cases_can_be_chosen_by_a_word_of_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    @together("name", ["adam", "elra"])
+    @together("number", [1, 2])
+    def note(name: str, number: int) -> None:
+        tried.append((name, number))
+
+    monkeypatch.setattr(module, "chosen", ["El_ra"])
+    note()
+    assert tried == [("elra", 1), ("elra", 2)]
+    monkeypatch.setattr(module, "chosen", ["gd"])
+    with pytest.raises(pytest.skip.Exception, match="no case with any of gd"):
+        note()
 
 
 def test_a_list_without_a_case_is_a_mistake() -> None:
