@@ -6,7 +6,7 @@ from flowopt.kernel import Method
 from flowopt.listing import list_controllers, list_integrators, list_methods, list_problems, list_systems
 from flowopt.papers import method
 from flowopt.problems import Problem, noisy, problem, rotated, scaled, shifted
-from flowopt.problems.own import from_numpy
+from flowopt.problems.numpy_functions import from_numpy
 from flowopt.reference_solution import reference
 from flowopt.scipy_adapter import scipy_method
 from flowopt.solve import minimize

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from flowopt.errors import BadValue
 from flowopt.noise import normal, position_counter
-from flowopt.problems.problem import Problem
+from flowopt.problems.derivatives import derivative, gradient, product
+from flowopt.problems.problem import TRUSTED, Problem
 from flowopt.rows import evaluation
 from flowopt.state import Evaluation
 
@@ -23,6 +24,7 @@ class Objective:
         self.problem = problem
         self._seeds = seeds
         self._common = {"gradient": 0, "value": 0, "hvp": 0}
+        self._tried = (problem.batching or TRUSTED).tried
         self._masked = {kind: torch.zeros_like(seeds) for kind in self._common}
         self._any_masked = False
 
@@ -49,21 +51,15 @@ class Objective:
     def hvp(self, q: Tensor, vector: Tensor, rows: Tensor | None = None) -> Tensor:
         """Hessian at q times vector, ``(B, D)``. Raises BadValue if the problem cannot be differentiated twice."""
         self._count("hvp", 1, rows)
-        with torch.enable_grad():
-            q, grad = self._graph(q)
-            (product,) = torch.autograd.grad((grad * vector.detach()).sum(), q, materialize_grads=True)
-        return product
+        return product(*self._graph(q), vector)
 
     def hessian(self, q: Tensor, rows: Tensor | None = None) -> Tensor:
         """Dense Hessian ``(B, D, D)``, at the price of D Hessian-vector products."""
         dim = q.shape[-1]
         self._count("hvp", dim, rows)
+        q, grad = self._graph(q)
         with torch.enable_grad():
-            q, grad = self._graph(q)
-            columns = [
-                torch.autograd.grad(grad[:, i].sum(), q, retain_graph=True, materialize_grads=True)[0]
-                for i in range(dim)
-            ]
+            columns = [derivative(grad[:, i], q, keep=True) for i in range(dim)]
         return torch.stack(columns, dim=-1)
 
     def select(self, index: Tensor) -> None:
@@ -73,14 +69,18 @@ class Objective:
 
     def counts(self) -> dict[str, Tensor]:
         """Evaluations so far by kind, each ``(B,)``."""
-        return {kind: count + self._common[kind] for kind, count in self._masked.items()}
+        return {kind: count + self._paid(kind) for kind, count in self._masked.items()}
 
     def cost(self) -> int | Tensor:
         """Calls so far: a value, with or without its gradient, or a Hessian-vector product counts one."""
         if self._any_masked:
             counts = self.counts()
             return torch.maximum(counts["value"], counts["gradient"]) + counts["hvp"]
-        return max(self._common["value"], self._common["gradient"]) + self._common["hvp"]
+        return max(self._paid("value"), self._paid("gradient")) + self._common["hvp"]
+
+    def _paid(self, kind: str) -> int:
+        """What every row has paid, the calls that found out how the problem takes batches among it."""
+        return self._common[kind] + self._tried.get(kind, 0)
 
     def _count(self, kind: str, cost: int, mask: Tensor | None) -> None:
         if mask is None:
@@ -99,31 +99,8 @@ class Objective:
     def _measure(self, q: Tensor) -> tuple[Tensor, Tensor]:
         if self.problem.value_and_gradient is not None:
             return self.problem.value_and_gradient(q)
-        with torch.enable_grad():
-            q = q.detach().requires_grad_()
-            try:
-                value = self.problem.value(q)
-            except RuntimeError as error:
-                if "numpy()" in str(error):  # torch's words when NumPy asks for a tensor that autograd follows
-                    raise BadValue(
-                        f"{self.problem.name} is a NumPy function; wrap it with flowopt.from_numpy"
-                    ) from error
-                raise
-            if not isinstance(value, Tensor) or value.shape != q.shape[:1]:
-                returned = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-                raise BadValue(
-                    f"{self.problem.name}: the objective must map positions (..., D) to values (...); "
-                    f"for {tuple(q.shape)} it returned {returned}"
-                )
-            if value.dtype != q.dtype:
-                raise BadValue(f"{self.problem.name}: the objective returned {value.dtype} for positions in {q.dtype}")
-            if not value.requires_grad:
-                raise BadValue(
-                    f"{self.problem.name}: autograd cannot see through the objective; write it in torch operations, "
-                    "or wrap a NumPy function with flowopt.from_numpy"
-                )
-            (grad,) = torch.autograd.grad(value.sum(), q, materialize_grads=True)
-        return value.detach(), grad
+        _, value, grad = gradient(self.problem.value, q)
+        return value, grad
 
     def _graph(self, q: Tensor) -> tuple[Tensor, Tensor]:
         if not self.problem.differentiable_twice:
@@ -131,6 +108,5 @@ class Objective:
                 f"{self.problem.name} has no Hessian-vector products (it is not a torch function); "
                 "use a method that needs gradients only"
             )
-        q = q.detach().requires_grad_()
-        (grad,) = torch.autograd.grad(self.problem.value(q).sum(), q, create_graph=True, materialize_grads=True)
+        q, _, grad = gradient(self.problem.value, q, twice=True)
         return q, grad

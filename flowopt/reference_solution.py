@@ -17,6 +17,7 @@ from flowopt.kernel import Method
 from flowopt.objective import Objective
 from flowopt.ode_solvers import Exhausted, Interrupted, Solution, as_solver
 from flowopt.parts import System
+from flowopt.problems.batching import understood
 from flowopt.problems.own import as_problem
 from flowopt.problems.problem import Problem
 from flowopt.registry import lookup
@@ -82,6 +83,7 @@ def reference(
     flow = _system(system).continuous()
     if flow.needs_hvp and not problem.differentiable_twice:
         raise BadValue(f"{flow.name} needs Hessian-vector products, which {problem.name} does not have")
+    problem = understood(problem, starts)
     solos, solutions, fields = [], [], []
     with torch.no_grad(), interruption() as interrupted:
         for i in range(len(starts)):
@@ -99,6 +101,7 @@ def reference(
         "atol": atol,
         "solver_steps": [len(solution.times) - 1 for solution in solutions],
         "dtype": "float64",
+        "objective": problem.batching.how if problem.batching else "",
     }
     trajectory = side_by_side(solos, 1, about)
     if dense:

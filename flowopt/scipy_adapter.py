@@ -17,7 +17,7 @@ from flowopt.baselines import as_baseline
 from flowopt.errors import BadValue, UnknownName
 from flowopt.objective import Objective
 from flowopt.papers import as_method
-from flowopt.problems.own import from_numpy
+from flowopt.problems.numpy_functions import from_numpy
 from flowopt.problems.problem import Problem
 from flowopt.progress import Progress
 from flowopt.solve import minimize
@@ -40,13 +40,14 @@ def scipy_method(method: Any = "ecco_stable", /, **parameters: Any) -> Callable[
     (9, False)
 
     `method` and `parameters` are those of `flowopt.minimize` (ECCO as published, ``"ecco"``, does not converge; the
-    default does). Options of the run: max_steps (or maxiter, its name in
-    SciPy), gtol (also ``tol=``), f_target, t_end, record_every, seed, h_min. With ``jac=True`` fun returns value and
-    gradient; without jac the gradient is a central difference, and each of its calls of fun is counted.
+    default does). Options of the run: max_steps (or maxiter, its name in SciPy), gtol (also ``tol=``), f_target, t_end,
+    record_every, seed, h_min. With ``jac=True`` fun returns value and gradient; without jac the gradient is a central
+    difference, and each of its calls of fun is counted.
 
-    The OptimizeResult has x, fun, jac, nit (attempted steps), nfev, njev, nhev, success (converged), status (0 if
-    converged, 99 if the callback raised StopIteration, the code of `flowopt.Status` otherwise), message, and the
-    `trajectory`. If the last point that was measured is not x, x is measured once more for `jac`, and counted.
+    The OptimizeResult has x, the best point that the run was accepted at, as SciPy's users expect (its last one is
+    ``trajectory.final_x``), fun and jac there, nit (attempted steps), nfev, njev, nhev, success (converged), status (0
+    if converged, 99 if the callback raised StopIteration, the code of `flowopt.Status` otherwise), message, and the
+    `trajectory`. If a lower value was measured elsewhere, x is measured once more for `jac`, and counted.
 
     Raises UnknownName or BadValue at once for a wrong method or parameter, and later for bounds, constraints, hess or
     hessp, which no method here can use, or an option that does not exist.
@@ -78,22 +79,23 @@ def scipy_method(method: Any = "ecco_stable", /, **parameters: Any) -> Callable[
         problem = from_numpy(
             lambda x: fun(x, *args), None if jac is None else lambda x: jac(x, *args), name="scipy's function"
         )
-        latest = _Latest(problem)
-        problem = replace(problem, value_and_gradient=latest)
+        lowest = _Lowest(problem)
+        problem = replace(problem, value_and_gradient=lowest)
         start = np.asarray(x0, dtype=np.float64).reshape(-1)
         watch = _Watch(callback)
         trajectory = minimize(problem, start, method, callback=watch.see, **_settings(options), **parameters)
-        x, steps = trajectory.final_x[0], int(trajectory.steps[0])
-        watch.show(steps, x, float(trajectory.final_f[0]))
+        x, steps = trajectory.best_x[0], int(trajectory.steps[0])
+        watch.show(steps, trajectory.final_x[0], float(trajectory.final_f[0]))
         end = Objective(problem, torch.zeros(1, dtype=torch.int64))
-        if not np.array_equal(latest.x, x):
+        if not np.array_equal(lowest.x, x):
+            lowest.x = np.empty(0)
             end(torch.from_numpy(x).unsqueeze(0))
         paid = {kind: int(trajectory.evaluations[kind][0] + count) for kind, count in end.counts().items()}
         success = bool(trajectory.converged[0]) and not watch.stopped
         return scipy.optimize.OptimizeResult(
             x=x,
-            fun=latest.value,
-            jac=latest.grad,
+            fun=lowest.value,
+            jac=lowest.grad,
             nit=steps,
             nfev=paid["value"],
             njev=paid["gradient"],
@@ -121,17 +123,18 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-class _Latest:
-    """A problem's value and gradient of one row, remembered where they were measured last."""
+class _Lowest:
+    """A problem's value and gradient of one row, remembered where the lowest value was measured."""
 
     def __init__(self, problem: Problem) -> None:
         assert problem.value_and_gradient is not None
         self._measure = problem.value_and_gradient
-        self.x, self.value, self.grad = np.empty(0), np.nan, np.empty(0)
+        self.x, self.value, self.grad = np.empty(0), np.inf, np.empty(0)
 
     def __call__(self, q: Tensor) -> tuple[Tensor, Tensor]:
         value, grad = self._measure(q)
-        self.x, self.value, self.grad = q[0].numpy().copy(), float(value[0]), grad[0].numpy().copy()
+        if not len(self.x) or float(value[0]) < self.value:
+            self.x, self.value, self.grad = q[0].numpy().copy(), float(value[0]), grad[0].numpy().copy()
         return value, grad
 
 

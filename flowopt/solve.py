@@ -18,6 +18,7 @@ from flowopt.kernel import Method, Report, judge, propose, start
 from flowopt.memory import ran_out
 from flowopt.objective import Objective
 from flowopt.papers import as_method
+from flowopt.problems.batching import understood
 from flowopt.problems.own import as_problem
 from flowopt.problems.problem import Problem
 from flowopt.progress import Callback, Progress, progress_bar
@@ -86,7 +87,7 @@ def minimize(
     if isinstance(baseline, ScipyMinimizer):
         if record_to is not None:
             raise BadValue(f"{baseline.name} runs row by row and keeps its record in memory; leave out record_to")
-        return baseline.run(problem, q, stopping, max_steps, record_every, seed, callback, progress)
+        return baseline.run(understood(problem, q), q, stopping, max_steps, record_every, seed, callback, progress)
     chosen = as_method(method, overrides) if baseline is None else baseline.method(q)
     if chosen.needs_hvp and not problem.differentiable_twice:
         raise BadValue(
@@ -94,6 +95,7 @@ def minimize(
             "function); use a method that needs gradients only"
         )
     chosen = chosen.for_rows(q.shape[0], q.dtype)
+    problem = understood(problem, q)
     with (
         torch.no_grad(),
         Recorder(q.shape[0], q.shape[1], record_every, q.dtype, longest=max_steps, to=record_to) as recorder,
@@ -109,6 +111,7 @@ def minimize(
                 "reading": chosen.reading,
                 "seed": seed,
                 "dtype": str(q.dtype).removeprefix("torch."),
+                "objective": problem.batching.how if problem.batching else "",
             }
         )
 
@@ -127,6 +130,11 @@ def as_starts(problem: Problem, x0: Any, dtype: torch.dtype | None) -> Tensor:
             x0 = torch.as_tensor(np.array(x0, order="C"))
         except (TypeError, ValueError) as error:
             raise BadValue(f"x0 must be numbers of shape (D,) or (B, D): {error}") from error
+    if x0.device.type != "cpu":
+        raise BadValue(
+            f"x0 is on {x0.device}, but functions are minimised on the CPU; give x0.cpu(), and keep the objective's "
+            "own tensors there as well"
+        )
     if x0.is_complex():
         raise BadValue("x0 must be real numbers, not complex ones")
     dtype = dtype or (x0.dtype if x0.is_floating_point() else torch.float64)
@@ -255,7 +263,8 @@ class _Run:
     def _progress(self) -> Progress:
         value, _, square = self.carry.point.evaluation
         position = self.carry.point.state["q"]
-        return Progress(self.attempt, self.recorder.active, position, value, square.sqrt(), self.carry.h, self.carry.t)
+        shown = (self.recorder.active, position, value, square.sqrt(), self.carry.h, self.carry.t)
+        return Progress(self.attempt, *(part.clone() for part in shown))  # the callback's own, to overwrite
 
     def _stop(self, stopped: Tensor) -> None:
         """Rows ``(A,)`` bool retire; the others go on as a smaller batch."""

@@ -1,6 +1,7 @@
 """torch's and SciPy's optimizers where a method stands: the same path as without us, row by row."""
 
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -147,7 +148,7 @@ def test_every_evaluation_of_lbfgs_is_counted_and_none_is_made_twice():
         calls += len(x)
         return ROSENBROCK.value_and_gradient(x)
 
-    counted = Problem("counted", ROSENBROCK.value, dim=2, value_and_gradient=value_and_gradient)
+    counted = replace(ROSENBROCK, value_and_gradient=value_and_gradient)
     found = minimize(counted, STARTS[:3], "torch:LBFGS", max_steps=7, gtol=0.0, max_iter=3)
     assert found.evaluations["gradient"].sum() == calls
     # A step of LBFGS begins with an evaluation where it stands, which the driver has measured already; so it pays as

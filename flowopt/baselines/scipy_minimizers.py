@@ -112,6 +112,7 @@ class ScipyMinimizer:
                 "reading": "",
                 "seed": seed,
                 "dtype": str(q.dtype).removeprefix("torch."),
+                "objective": problem.batching.how if problem.batching else "",
             },
         )
 

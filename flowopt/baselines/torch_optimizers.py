@@ -225,7 +225,7 @@ class Together:
     def step(self, q: Tensor, evaluation: Evaluation, h: Tensor, measure: Measure) -> Tensor:
         parameter = self._seat.parameter
         parameter.data.copy_(q)
-        parameter.grad = evaluation.grad
+        parameter.grad = evaluation.grad.clone()  # theirs: a hook may clip it in place
         with self._seat.limited(_limit(h, self._seat.lr)):
             self._seat.optimizer.step()
         return parameter.detach().clone()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from matplotlib import colormaps, patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
@@ -19,6 +20,7 @@ from flowopt.errors import BadValue
 from flowopt.plots import style
 from flowopt.plots.cast import Member, Runs, cast, legend, named
 from flowopt.problems import Problem
+from flowopt.problems.batching import understood
 from flowopt.problems.own import as_problem
 from flowopt.state import Status
 from flowopt.trajectory import Trajectory
@@ -27,8 +29,8 @@ Array = NDArray[Any]
 
 POINTS = 401
 """Grid points per axis on which f is computed."""
-NUMPY_POINTS = 101
-"""The same for a NumPy function."""
+POINTS_ONE_BY_ONE = 101
+"""The same for a function that is called point by point."""
 LEVELS = 15
 DECADES = 7.0
 """Contours reach at most this many decades below the highest value in the window."""
@@ -127,9 +129,12 @@ class Relief(NamedTuple):
 
 
 def survey(problem: Problem, shown: Window, points: int) -> Relief:
-    """Compute f on a grid of `points` x `points`, fewer for a NumPy function, which is called point by point."""
-    if not problem.differentiable_twice:
-        points = min(points, NUMPY_POINTS)
+    """Compute f on a grid of `points` x `points`, fewer for a function that is called point by point."""
+    corners = torch.tensor([[x, y] for x in shown[0] for y in shown[1]], dtype=torch.float64)
+    problem = understood(problem, corners)
+    problem.value(corners)
+    if problem.batching is not None and problem.batching.row_by_row:
+        points = min(points, POINTS_ONE_BY_ONE)
     x, y = np.meshgrid(*(np.linspace(*side, points) for side in shown))
     f = np.asarray(problem(np.stack((x, y), axis=-1).reshape(-1, 2))).reshape(x.shape)
     f = np.ma.masked_invalid(f if problem.minimum is None else f - problem.minimum)

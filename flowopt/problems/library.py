@@ -6,11 +6,12 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
-from functools import cache
+from dataclasses import replace
+from functools import cache, wraps
 from typing import Any
 
 from flowopt.errors import BadValue, UnknownName
-from flowopt.problems.problem import Problem
+from flowopt.problems.problem import TRUSTED, Problem
 
 _LIBRARY: dict[str, Callable[..., Problem]] = {}
 
@@ -19,8 +20,13 @@ def library(make: Callable[..., Problem]) -> Callable[..., Problem]:
     """Enter a problem into the library under its function's name."""
     if make.__name__ in _LIBRARY:
         raise TypeError(f"two problems are named {make.__name__!r}")
-    _LIBRARY[make.__name__] = make
-    return make
+
+    @wraps(make)
+    def trusted(*args: Any, **options: Any) -> Problem:
+        return replace(make(*args, **options), batching=TRUSTED)
+
+    _LIBRARY[make.__name__] = trusted
+    return trusted
 
 
 @cache

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from flowopt.errors import BadValue, check_choice
+from flowopt.errors import BadValue
 from flowopt.problems.library import accepts
 from flowopt.problems.library import problem as named
 from flowopt.problems.problem import Problem
@@ -45,70 +44,6 @@ def _dim_of(x0: Any) -> dict[str, int]:
     except ValueError:  # rows of different length
         return {}
     return {"dim": shape[-1]} if len(shape) in (1, 2) else {}
-
-
-def from_numpy(
-    fun: Callable[[Any], Any],
-    jac: Callable[[Any], Any] | None = None,
-    *,
-    difference: str = "central",
-    **known: Any,
-) -> Problem:
-    """A Problem from a NumPy function of one point ``(D,)``, called row by row.
-
-    `jac` gives the gradient ``(D,)``. Without it finite differences do, with steps of eps^(1/3) max(1, |x|) for
-    "central" or eps^(1/2) max(1, |x|) for "forward", and every call of `fun` is counted as a value. `known` are
-    fields of Problem: name, start, domain, minimisers, minimum.
-    """
-    check_choice("from_numpy", "difference", difference, ("central", "forward"))
-
-    def value_at(point: Any) -> float:
-        result = fun(point)
-        try:
-            number = np.asarray(result, dtype=np.float64)
-        except (TypeError, ValueError):
-            number = np.empty(0)
-        if result is None or number.size != 1:  # NumPy reads None as NaN
-            raise BadValue(f"a NumPy objective must return one number for a point (D,), not {result!r}")
-        return number.item()
-
-    def value(x: Tensor) -> Tensor:
-        points = x.detach().reshape(-1, x.shape[-1]).numpy()
-        return torch.tensor([value_at(point.copy()) for point in points], dtype=x.dtype).reshape(x.shape[:-1])
-
-    def gradient_at(point: Any, f: float) -> Any:
-        if jac is not None:
-            gradient = np.asarray(jac(point.copy()), dtype=np.float64)
-            if gradient.shape != point.shape:
-                raise BadValue(f"jac must return shape {point.shape}, not {gradient.shape}")
-            return gradient
-        eps = np.finfo(np.float64).eps
-        steps = eps ** (1 / 3 if difference == "central" else 1 / 2) * np.maximum(1.0, np.abs(point))
-        gradient = np.empty_like(point)
-        for i, step in enumerate(steps):
-            high, low = point.copy(), point.copy()
-            high[i] += step
-            if difference == "central":
-                low[i] -= step
-                gradient[i] = (value_at(high) - value_at(low)) / (high[i] - low[i])
-            else:
-                gradient[i] = (value_at(high) - f) / (high[i] - low[i])
-        return gradient
-
-    def value_and_gradient(x: Tensor) -> tuple[Tensor, Tensor]:
-        points = x.detach().to(torch.float64).numpy()
-        values = [value_at(point.copy()) for point in points]
-        gradients = [gradient_at(point.copy(), f) for point, f in zip(points, values, strict=True)]
-        return torch.tensor(values, dtype=x.dtype), torch.tensor(np.array(gradients), dtype=x.dtype)
-
-    known = {"name": getattr(fun, "__name__", "objective"), "dim": None} | known
-    return Problem(
-        **known,
-        value=value,
-        value_and_gradient=value_and_gradient,
-        differentiable_twice=False,
-        calls_per_difference=0 if jac is not None else 2 if difference == "central" else 1,
-    )
 
 
 def _imported(name: str) -> Problem:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,22 @@ import torch
 from torch import Tensor
 
 from flowopt.errors import BadValue
+
+
+@dataclass(eq=False)
+class Batching:
+    """How a problem's functions take a batch of points."""
+
+    how: str
+    """In words."""
+    row_by_row: bool = False
+    """Whether a batch costs a call a row."""
+    tried: dict[str, int] = field(default_factory=dict)
+    """Calls of a user's functions that finding out took, by kind: every row counts them among its evaluations."""
+
+
+TRUSTED = Batching("takes batches")
+"""Of functions that are known to map ``(..., D)`` to ``(...)`` row by row, and to leave their argument alone."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +57,21 @@ class Problem:
     """Values that a finite-difference gradient takes per coordinate, beside the one at the point itself."""
     noise: float = 0.0
     """Standard deviation of Gaussian noise on each coordinate of the gradient."""
+    batching: Batching | None = field(default=None, repr=False)
+    """None for a user's functions; a run finds it out at its first evaluation, see `flowopt.minimize`."""
 
     def __call__(self, x: Any) -> Any:
         """f at x ``(..., D)``; an array in gives an array out, a tensor a tensor."""
         if isinstance(x, Tensor):
-            return self.value(x)
+            return self._understood(x).value(x)
         with torch.no_grad():
-            return self.value(torch.as_tensor(np.asarray(x, dtype=np.float64))).numpy()
+            points = torch.as_tensor(np.array(x, dtype=np.float64))
+            return self._understood(points).value(points).numpy()
+
+    def _understood(self, x: Tensor) -> Problem:
+        from flowopt.problems.batching import understood  # which needs the class
+
+        return understood(self, x.detach().reshape(-1, x.shape[-1])) if x.numel() else self
 
     def distance(self, x: Tensor) -> Tensor:
         """Euclidean distance ``(...)`` of x ``(..., D)`` to the nearest known minimiser; NaN if none is known."""
