@@ -113,7 +113,7 @@ def test_an_interrupted_comparison_keeps_what_was_done():
     def objective(x):
         nonlocal calls
         calls += 1
-        if calls == 30:
+        if calls == 38:
             raise KeyboardInterrupt
         return (x * x).sum(-1)
 
