@@ -49,7 +49,7 @@ def minimize(
 ) -> Trajectory:
     """Minimise a function from one start ``(D,)`` or many ``(B, D)``, and record the trajectory.
 
-    problem     a name of the library, a Problem, or a torch function of ``(..., D)``.
+    problem     a name of the library, a Problem, or a torch function of ``(..., D)`` or of one point ``(D,)``.
     x0          starting point(s); the problem's standard start if None. float32 input runs in float32.
     method      a name (`flowopt.list_methods()`), a Method, a torch.optim.Optimizer class or a factory of instances,
                 ``"torch:Adam"``, or ``"scipy:BFGS"``. `overrides` are its parameters: ``eta=0.1``, ``lr=1e-2``.
@@ -70,6 +70,16 @@ def minimize(
     What the record may need at most is worked out before the first step, and refused where it does not fit. (Of more
     than 100 000 records only so many are counted, as rows mostly stop before.) When memory runs out all the same the
     run ends, status 'interrupted', with what was done.
+
+    A function of one's own is tried at the start, in 3 to 7 calls that every row counts among its evaluations: a batch
+    of three points near the starts is compared with each of them alone. One of one point, or one that mixes its rows,
+    is run on batches by torch.func.vmap, or row by row where that gives other bits or fails (beyond 64 rows vmap may
+    round differently); so is one that is constant or not finite where it is tried. ``about["objective"]`` says which,
+    and a warning where many rows cost a call each. It may overwrite its argument and return a buffer of its own.
+
+    >>> run = minimize(lambda x: (x[0] - 1) ** 2 + 10 * (x[1] - 2) ** 2, [[0.0, 0.0], [3.0, -1.0]], "bb")
+    >>> run.final_x.round(4).tolist(), run.about["objective"]
+    ([[1.0, 2.0], [1.0, 2.0]], 'a function of one point, batched by torch.func.vmap')
 
     Rows stop on their own and never touch each other. Ctrl-C returns what was done so far, status 'interrupted'.
     Raises BadValue, UnknownName or IncompatibleParts, before any work is done.

@@ -1,15 +1,18 @@
 """What users' objectives may do, and must not: buffers, writes, rows that mix, types."""
 
 import warnings
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import scipy.optimize
 import torch
+from typer.testing import CliRunner
 
 import flowopt
 from flowopt import BadValue, Problem, Status, compare, from_numpy, minimize, noisy, reference, rotated, scaled, shifted
+from flowopt.cli import app
 from flowopt.objective import Objective
 from flowopt.problems.batching import BATCH, FEW, understood
 
@@ -231,6 +234,17 @@ def test_a_function_of_one_point_in_compare():
     assert found.runs["bb"].converged.all()
 
 
+def test_a_function_of_one_point_on_the_command_line(tmp_path, monkeypatch):
+    (tmp_path / "my_newcomer.py").write_text("def newcomer(x):\n    return (x[0] - 1) ** 2 + 10 * (x[1] - 2) ** 2\n")
+    monkeypatch.chdir(tmp_path)
+    arguments = ["explore", "my_newcomer:newcomer", "-m", "bb", "--x0", "0,0", "--x0", "3,-1", "--steps", "50"]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    run = flowopt.Trajectory.load(tmp_path / "flowopt-out" / "newcomer-bb.npz")
+    assert run.converged.all()
+    assert run.about["objective"] == "a function of one point, batched by torch.func.vmap"
+
+
 def test_writes_that_autograd_does_not_see():
     run = minimize(writes_afterwards, [1.0, 2.0], "gd", max_steps=0)
     assert (run.x[0, 0].tolist(), run.f[0, 0]) == ([1.0, 2.0], 17.0)
@@ -408,8 +422,6 @@ def test_a_library_problem_is_not_tried():
         nonlocal calls
         calls += 1
         return known.value_and_gradient(x)
-
-    from dataclasses import replace
 
     minimize(replace(known, value_and_gradient=counted), STARTS[:, :2], "gd", max_steps=5)
     assert calls == 6

@@ -29,11 +29,11 @@ choose another order of additions, or another algorithm, by the shape or by the 
 STEADY_POWERS = (-1, 0, 1, 2, 3)
 
 
-class Operations(TorchDispatchMode):
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's classes are not annotated
     """Inside, notes the names of the operations that torch carries out."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

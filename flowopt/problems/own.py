@@ -1,4 +1,4 @@
-"""Users' own objectives: torch functions, NumPy functions, ``module:function`` names."""
+"""Users' own objectives: torch functions, Problems, ``module:function`` names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flowopt.problems.problem import Problem
 
 
 def as_problem(given: str | Problem | Callable[[Tensor], Tensor], x0: Any = None, **options: Any) -> Problem:
-    """A Problem from a name, ``"module:function"``, a Problem, or a torch function of positions ``(..., D)``.
+    """A Problem from a name, ``"module:function"``, a Problem, or a torch function of ``(..., D)`` or ``(D,)``.
 
     A named problem that exists for any D gets the D of the start x0, if there is one and no option says otherwise.
     """
@@ -34,7 +34,7 @@ def as_problem(given: str | Problem | Callable[[Tensor], Tensor], x0: Any = None
         return _imported(given)
     if callable(given):
         return Problem(name=getattr(given, "__name__", type(given).__name__), value=given, dim=None)
-    raise BadValue(f"a problem is a name, a Problem or a torch function of (..., D), not {given!r}")
+    raise BadValue(f"a problem is a name, a Problem or a torch function of (..., D) or (D,), not {given!r}")
 
 
 def _dim_of(x0: Any) -> dict[str, int]:

@@ -33,8 +33,8 @@ TRUSTED = Batching("takes batches")
 class Problem:
     """An objective f: R^D -> R with its domain, minimisers and a standard start.
 
-    `value` maps positions ``(..., D)`` to ``(...)`` in torch operations, row by row. `value_and_gradient`, where given,
-    returns both at once; without it autograd differentiates `value`.
+    `value` maps positions ``(..., D)`` to ``(...)`` in torch operations, row by row, or one point ``(D,)`` to a number.
+    `value_and_gradient`, where given, returns both at once; without it autograd differentiates `value`.
     """
 
     name: str
