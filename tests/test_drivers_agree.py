@@ -9,6 +9,7 @@ import math
 import types
 import typing
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -19,8 +20,18 @@ from catalogue import NAMES
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from flowopt import Ensemble, FlowOptimizer, minimize
+from flowopt import Ensemble, FlowOptimizer, Method, minimize
+from flowopt.controllers.barzilai_borwein import BarzilaiBorwein
+from flowopt.controllers.fixed import Fixed
+from flowopt.controllers.growing import Growing
+from flowopt.controllers.lte import LTE
+from flowopt.controllers.orthogonal import OrthogonalGradient
+from flowopt.integrators.backtracking_euler import BacktrackingEuler
+from flowopt.integrators.euler import ForwardEuler
+from flowopt.integrators.implicit import BackwardEuler
 from flowopt.papers import METHODS
+from flowopt.systems.adam import Adam
+from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.testing import reproducible_length
 from flowopt.training.tasks import Task
 
@@ -99,12 +110,14 @@ def values(hint: Any, default: Any) -> Iterator[Any]:
     return (value for value in found if value != default)
 
 
-def on_a_function(name: str, given: dict[str, Any], start: NDArray[Any]) -> NDArray[Any]:
+def on_a_function(name: str | Method, given: dict[str, Any], start: NDArray[Any]) -> NDArray[Any]:
     run = minimize(valley, start, name, max_steps=STEPS, gtol=0.0, seed=3, **given)
     return run.x
 
 
-def on_a_network(name: str, given: dict[str, Any], start: NDArray[Any], seed: int, pieces: tuple[int, ...]) -> Any:
+def on_a_network(
+    name: str | Method, given: dict[str, Any], start: NDArray[Any], seed: int, pieces: tuple[int, ...]
+) -> Any:
     """The accepted points of one optimizer: a trial that may be sent back shows one call later."""
     model = Point(start, pieces)
     optimizer = FlowOptimizer(model.parameters(), name, seed=seed, **given)
@@ -125,7 +138,7 @@ def on_a_network(name: str, given: dict[str, Any], start: NDArray[Any], seed: in
     return np.array(path)
 
 
-def in_an_ensemble(name: str, given: dict[str, Any], pieces: tuple[int, ...]) -> NDArray[Any]:
+def in_an_ensemble(name: str | Method, given: dict[str, Any], pieces: tuple[int, ...]) -> NDArray[Any]:
     """The accepted points of both rows, ``(STEPS + 1, 2, 4)``."""
     task = Task(lambda output, target: output.mean(), {})
     members = Ensemble(
@@ -141,7 +154,7 @@ def in_an_ensemble(name: str, given: dict[str, Any], pieces: tuple[int, ...]) ->
     return np.array(path)
 
 
-def networks(name: str, given: dict[str, Any], pieces: tuple[int, ...]) -> dict[str, NDArray[Any]]:
+def networks(name: str | Method, given: dict[str, Any], pieces: tuple[int, ...]) -> dict[str, NDArray[Any]]:
     """The path of the drivers of networks, ``(STEPS + 1, 2, 4)``."""
     alone = [on_a_network(name, given, start, 3 + row, pieces) for row, start in enumerate(STARTS)]
     return {"optimizer": np.stack(alone, axis=1), "ensemble": in_an_ensemble(name, given, pieces)}
@@ -171,6 +184,30 @@ def test_a_weight_decay_that_only_networks_know_is_the_term_of_the_objective(nam
     run = minimize(lambda q: valley(q) + w / 2 * (q * q).sum(-1), STARTS, name, max_steps=3, gtol=0.0, **base)
     for driver, path in networks(name, base | {"weight_decay": w}, PIECES).items():
         np.testing.assert_allclose(path[:4], run.x, err_msg=driver, **LIMITS)
+
+
+DECAYING = [
+    Method(GradientFlow(0.3), ForwardEuler(), Fixed(0.05)),
+    Method(GradientFlow(0.3), ForwardEuler(), BarzilaiBorwein()),
+    Method(GradientFlow(0.3), ForwardEuler(), OrthogonalGradient()),
+    Method(GradientFlow(0.3), BacktrackingEuler(), Growing()),
+    Method(GradientFlow(0.3), BackwardEuler(), Fixed(0.1)),
+    Method(Adam(weight_decay=0.3, step=0.1), ForwardEuler(), LTE(0.01, 0.1)),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Using backward")
+def test_systems_with_a_weight_decay_move_alike_whatever_they_are_combined_with() -> None:
+    """Also where the old field cannot be had again from the old gradient alone."""
+    for combined in DECAYING:
+        expected = on_a_function(combined, {}, STARTS)
+        for pieces in ((4,), PIECES):
+            for driver, path in networks(combined, {}, pieces).items():
+                np.testing.assert_allclose(path, expected, err_msg=f"{driver}, {combined.name}", **LIMITS)
+    for plain in DECAYING[:5]:
+        without = replace(plain, system=GradientFlow(), name="")
+        explicit = minimize(lambda q: valley(q) + 0.15 * (q * q).sum(-1), STARTS, without, max_steps=STEPS, gtol=0.0)
+        np.testing.assert_allclose(on_a_function(plain, {}, STARTS), explicit.x, err_msg=plain.name, **LIMITS)
 
 
 def test_ecdsep_starts_along_the_gradient_without_its_weight_decay() -> None:

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, NamedTuple, cast
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -134,6 +135,18 @@ def check_returned(method: Method, calls_closure: bool, loss: Any) -> None:
     """Raise BadValue where a closure returned nothing and the method needs the loss."""
     if loss is None and (method.needs_value or calls_closure):
         raise BadValue(f"the closure returned None, and {method.name} needs the loss: end it with `return loss`")
+
+
+def drifting(method: Method) -> str:
+    """What becomes of several processes with a method that uses the loss; empty where there is nothing to say."""
+    if not (method.needs_value and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return ""
+    return (
+        f"{method.name} uses the loss, and there are {dist.get_world_size()} processes: if each hands in the loss of "
+        "its own batch, their parameters drift apart (DistributedDataParallel averages gradients only). Hand in the "
+        "mean over the processes: mean = loss.detach().clone(); torch.distributed.all_reduce(mean); "
+        "step(loss=mean / torch.distributed.get_world_size()), or return that from the closure"
+    )
 
 
 def loss_value(loss: Any, device: torch.device) -> Tensor:

@@ -23,6 +23,7 @@ from flowopt.training.calls import (
     check_returned,
     checked_group,
     dense_gradient,
+    drifting,
     loss_value,
     network_method,
 )
@@ -217,6 +218,8 @@ class FlowOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
             check_returned(self.method, self._engine.calls_closure, loss)
+        if self._last is None and (message := drifting(self.method)):
+            self._say("processes", f"flowopt: {message}. This is said once")
         slots = self._slots()
         if not slots:
             return loss
@@ -402,9 +405,12 @@ class FlowOptimizer(Optimizer):
             name = self.method.name
             why = f"{name} could not solve the equations of its step, or they lead too far (loss {last.loss:g})"
         kind = last.ended or ("unsolved" if last.finite else "nonfinite")
+        self._say(kind, f"flowopt: {why}; nothing moved. last_step counts such steps; this is said once")
+
+    def _say(self, kind: str, message: str) -> None:
+        """Warn, once of each kind."""
         if kind not in self._warned:
             self._warned.add(kind)
-            message = f"flowopt: {why}; nothing moved. last_step counts such steps; this is said once"
             warnings.warn(message, stacklevel=_callers())
 
 
