@@ -26,6 +26,8 @@ class Progress(NamedTuple):
     grad_norm: Tensor
     h: Tensor
     t: Tensor
+    cost: int | Tensor
+    """Evaluations paid so far, of all rows or ``(A,)``."""
 
 
 Callback = Callable[[Progress], object]

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flowopt.baselines import as_baseline
+from flowopt.comparison.candidates import Candidate, OfScipy
+from flowopt.comparison.choosing import candidate
 from flowopt.errors import BadValue, UnknownName, check_range
-from flowopt.papers import METHODS
 from flowopt.parameters import hint
 from flowopt.problems.problem import Problem
 from flowopt.solve import minimize
@@ -62,12 +62,10 @@ def parse_setting(text: str) -> Setting:
 def assign(texts: Sequence[str], methods: Sequence[str]) -> Settings:
     """Give each setting to those that it is for: a plain ``key=value`` to all `methods` that have such a parameter.
 
-    SciPy's minimizers take any option, so theirs must name them unless nothing else runs.
+    Options of SciPy's minimizers go by names of their own: they must name theirs unless nothing else runs.
     Raises UnknownName for an owner that does not run and for a key that nobody has, BadValue for a malformed text.
     """
-    for name in methods:
-        if name not in METHODS and as_baseline(name, {}) is None:
-            raise UnknownName("method", name, METHODS)
+    known = {name: candidate(name) for name in methods}
     found = Settings({}, {name: {} for name in methods})
     for text in texts:
         setting = parse_setting(text)
@@ -78,14 +76,15 @@ def assign(texts: Sequence[str], methods: Sequence[str]) -> Settings:
         elif not methods:
             raise BadValue(f"only options of the problem can be set here, as problem.key=value, not {text!r}")
         elif setting.owner:
-            if setting.owner not in methods:
+            owners = [name for name in methods if name.lower() == setting.owner.lower()]
+            if not owners:
                 raise UnknownName("method in this run", setting.owner, [*methods, PROBLEM])
-            found.methods[setting.owner][setting.key] = setting.value
+            found.methods[owners[0]][setting.key] = setting.value
         else:
-            fitting = [name for name in methods if _has(name, setting, alone=len(methods) == 1)]
+            fitting = [name for name, one in known.items() if _is_for(one, setting.key, alone=len(methods) == 1)]
             if not fitting:
-                known = _parameters(methods)
-                raise UnknownName(f"parameter of {' or '.join(methods)}", setting.key, known, hint(setting.key, known))
+                keys = [key for one in known.values() if not isinstance(one, OfScipy) for key in one.settings]
+                raise UnknownName(f"parameter of {' or '.join(methods)}", setting.key, keys, hint(setting.key, keys))
             for name in fitting:
                 found.methods[name][setting.key] = setting.value
     return found
@@ -123,17 +122,5 @@ def grid(problem: Problem, side: int) -> NDArray[np.float64]:
     return np.stack(axes, axis=-1).reshape(-1, dim)
 
 
-def _has(name: str, setting: Setting, alone: bool) -> bool:
-    if name in METHODS:
-        return setting.key in METHODS[name].defaults
-    if name.lower().startswith("scipy:"):
-        return alone
-    try:
-        as_baseline(name, {setting.key: setting.value})
-    except UnknownName:
-        return False
-    return True
-
-
-def _parameters(methods: Sequence[str]) -> list[str]:
-    return [key for name in methods if name in METHODS for key in METHODS[name].defaults]
+def _is_for(one: Candidate, key: str, alone: bool) -> bool:
+    return one.accepts(key) and (alone or not isinstance(one, OfScipy))

@@ -60,7 +60,7 @@ def number(value: float | None) -> str:
 
 def listing_table(kind: str, lines: Iterable[Listed]) -> Table:
     """Names, one line of explanation, sources."""
-    table = _table(kind)
+    table = table_of(kind)
     table.add_column("name", no_wrap=True, style="bold")
     table.add_column("what it is")
     table.add_column("source")
@@ -73,12 +73,10 @@ def runs_table(runs: Mapping[str, Trajectory], problem: Problem) -> RenderableTy
     """How each row of each run ended; of a run with many rows, how many ended in which way."""
     few = all(run.rows <= ROWS for run in runs.values())
     height = "f" if problem.minimum is None else "f - min"
-    table = _table(problem.name)
+    table = table_of(problem.name)
     table.add_column("method", no_wrap=True, style="bold")
-    _numbers(table, "row" if few else "rows")
-    _numbers(
-        table, *(head if few else f"median\n{head}" for head in (height, "|grad f|", "distance", "steps", "evals"))
-    )
+    numbers(table, "row" if few else "rows")
+    numbers(table, *(head if few else f"median\n{head}" for head in (height, "|grad f|", "distance", "steps", "evals")))
     table.add_column("status", no_wrap=True)
     for name, run in runs.items():
         away = problem.distance(torch.as_tensor(run.final_x)).numpy()
@@ -97,42 +95,13 @@ def runs_table(runs: Mapping[str, Trajectory], problem: Problem) -> RenderableTy
     return Group(table, *endings)
 
 
-def comparison_table(rows: Iterable[Mapping[str, Any]], problem: Problem, max_steps: int) -> RenderableType:
-    """One line a contestant; notes below."""
-    low = problem.minimum
-    height = "f" if low is None else "f - min"
-    table = _table(f"{problem.name}, at most {max_steps} steps")
-    table.add_column("method", no_wrap=True, style="bold")
-    _numbers(table, f"final\n{height}", f"best\n{height}", "distance to\nminimiser", "grads", "evals", "steps")
-    table.add_column("status", no_wrap=True)
-    _numbers(table, "from its\nflow: max", "\nmedian")
-    notes: dict[str, list[str]] = {}
-    for row in rows:
-        mark = ""
-        if row["note"]:
-            notes.setdefault(row["note"], []).append(row["name"])
-            mark = f" [{list(notes).index(row['note']) + 1}]"
-        if "status" not in row:
-            table.add_row(Text(row["name"] + mark), *["-"] * 6, "not run", "-", "-")
-            continue
-        deviation = row.get("deviation", {})
-        table.add_row(
-            Text(row["name"] + mark),
-            *(number(row[key] - (low or 0.0)) for key in ("final_f", "best_f")),
-            number(row["distance"]),
-            *(str(count) for count in (row["evaluations"]["gradient"], row["cost"], row["steps"])),
-            row["status"],
-            *(number(deviation.get(key)) for key in ("max", "median")),
-        )
-    lines = [f"[{i}] {', '.join(names)}: {note}" for i, (note, names) in enumerate(notes.items(), start=1)]
-    return Group(table, *map(Text, lines))
-
-
-def _table(title: str) -> Table:
+def table_of(title: str) -> Table:
+    """An empty table in the style of the house."""
     return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
-def _numbers(table: Table, *heads: str) -> None:
+def numbers(table: Table, *heads: str) -> None:
+    """Add columns of numbers."""
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
 

@@ -12,10 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from typer.testing import CliRunner
 
 import flowopt
 from flowopt import comparison
-from flowopt.errors import BadValue, UnknownName
+from flowopt.cli import app
+from flowopt.errors import BadValue, FlowoptError, UnknownName
+from flowopt.files import plain
 from flowopt.papers import METHODS
 from flowopt.settings import MOST_STARTS, assign, grid, parse_setting, parse_starts
 
@@ -148,10 +151,11 @@ def test_explore_in_more_coordinates_has_panels_and_says_why_no_paths(tmp_path):
 OWN = """
 import time
 from pathlib import Path
+import flowopt
 import torch
 
 def bowl(x):
-    return (torch.tensor([1.0, 4.0]) * x * x).sum(-1)
+    return (x * x).sum(-1) + 3 * x[..., 1] ** 2
 
 calls = 0
 
@@ -166,6 +170,12 @@ def slow(x):
 
 def broken(x):
     return torch.undefined(x)
+
+def method(lr=0.1):
+    return flowopt.method("gd", lr=lr)
+
+def sgd(params):
+    return torch.optim.SGD(params, lr=0.2)
 """
 
 
@@ -197,8 +207,6 @@ def test_explore_a_function_of_ones_own(tmp_path):
         (("explore", "os:nothing"), "has no 'nothing'"),
         (("explore", "rosenbrock", "--out", "file"), "cannot make the folder file"),
         (("compare", "rosenbrock", "--horizon", "0"), r"horizon = 0.0 is outside its range \(0, inf\)"),
-        (("compare", "rosenbrock", "--set", "lr=1"), "only options of the problem can be set here"),
-        (("compare", "rosenbrock", "--steps", "-1"), "max_steps = -1 must be a whole number >= 0"),
         (("cite", "ecdsepp"), "did you mean 'ecdsep'"),
         (("list", "metods"), "did you mean 'methods'"),
     ],
@@ -211,6 +219,24 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path):
     assert done.stderr.startswith("flowopt: ")
     assert done.stderr.count("\n") == 1
     assert [file.name for file in tmp_path.glob("**/*.*")] == []  # nothing was run
+
+
+def test_compare_refuses_bad_input_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for arguments, message in (
+        (("--set", "lrr=1"), "there is no parameter of .* named 'lrr'; did you mean 'lr'"),
+        (("--set", "bbi.dt=1"), "there is no method in this run named 'bbi'"),
+        (("-m", "elrra"), "there is no method named 'elrra'; did you mean 'elra'"),
+        (("-m", "gd", "--set", "lr=-1"), r"gd: lr = -1 is outside its range \(0, inf\)"),
+        (("-m", "gd", "--all"), "--all or --method, not both"),
+        (("--format", "jpg"), "--format = 'jpg'; choose one of 'png', 'pdf', 'svg'"),
+        (("--tune", "-1"), "tune = -1 must be a whole number >= 0"),
+        (("--evaluations", "0"), "max_evaluations = 0 must be a whole number >= 1"),
+    ):
+        refused = CliRunner().invoke(app, ["compare", "rosenbrock", *arguments]).exception
+        assert isinstance(refused, FlowoptError), (arguments, refused)
+        assert re.search(message, str(refused)), (arguments, refused)
+    assert not any(tmp_path.glob("**/*.*"))
 
 
 @pytest.mark.parametrize(
@@ -272,36 +298,70 @@ def test_ctrl_c_keeps_what_was_explored(tmp_path):
 
 def test_ctrl_c_keeps_what_was_compared(tmp_path):
     code, _, errors = interrupt_once_under_way(
-        *("compare", "own:slow", "--x0", "1,2", "--steps", 10**6, "--out", "here", "--json", "here/a.json"),
+        *("compare", "own:slow", "--x0", "1,2", "--evaluations", 10**6, "-m", "gd", "-m", "adam"),
+        *("--set", "lr=1e-9", "--out", "here", "--json", "here/a.json"),
         folder=tmp_path,
     )
     assert code == 130, errors
     assert "Traceback" not in errors
     found = read_json(tmp_path / "here" / "a.json")
     assert found["interrupted"]
-    assert [row["status"] for row in found["rows"]] == ["interrupted"]
+    assert [row["default"]["status"] for row in found["rows"]] == ["interrupted"]
     assert is_picture(tmp_path / "here" / "slow-compare.png")
 
 
-def test_compare_writes_the_table_the_numbers_and_the_picture(tmp_path):
+def test_compare_writes_the_table_the_numbers_and_the_pictures(tmp_path):
     done = flowopt_cli(
-        *("compare", "bowl", "--set", "problem.coefficients=(1, 4)", "--x0", "1,2", "--steps", 20),
-        *("--horizon", 0.5, "--out", "here", "--json", "here/a.json"),
+        *("compare", "bowl", "--set", "problem.coefficients=(1, 4)", "--x0", "1,2", "--evaluations", 21),
+        *("--horizon", 0.5, "--out", "here", "--json", "here/a.json", "--tune", 3),
+        *("-m", "gd", "-m", "ecdsep", "-m", "torch:SGD", "-m", "scipy:BFGS", "-m", "scipy:Nelder-Mead"),
+        *("--set", "gd.lr=0.01", "--set", "scipy:BFGS.c2=0.5", "--set", "dt=0.3"),
         folder=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     found = read_json(tmp_path / "here" / "a.json")
     rows = {row["name"]: row for row in found["rows"]}
-    assert list(rows) == [*METHODS, *comparison.BASELINES, comparison.FLOW]
+    assert list(rows) == ["gd", "ecdsep", "torch:SGD", "scipy:BFGS", "scipy:Nelder-Mead", comparison.FLOW]
     assert all(name in done.stdout for name in rows)
+    for words in ("lr=0.01", "dt=0.3", "c2=0.5"):
+        assert words in done.stdout
     assert "…" not in done.stdout  # no number is cut off, however narrow the terminal
-    same = flowopt.compare(flowopt.problem("bowl", coefficients=(1, 4)), [1, 2], 20, ["gd"], {}, horizon=0.5)
-    assert rows["gd"] == json.loads(json.dumps(same.rows[0]))
-    assert rows["scipy:BFGS"]["status"] == "converged"
-    assert rows["scipy:Nelder-Mead"]["evaluations"]["gradient"] == 0
+    same = flowopt.compare(
+        flowopt.problem("bowl", coefficients=(1, 4)),
+        [1, 2],
+        ["gd"],
+        {"gd": {"lr": 0.01}},
+        21,
+        tune=3,
+        horizon=0.5,
+    )
+    assert rows["gd"] == json.loads(json.dumps(plain(same.rows[0])))
+    assert rows["torch:SGD"]["default"]["parameters"]["lr"] == 0.01  # its twin's
+    assert rows["torch:SGD"]["default"]["best_f"] == rows["gd"]["default"]["best_f"]
+    assert rows["scipy:BFGS"]["default"]["status"] == "converged"
+    assert rows["scipy:Nelder-Mead"]["default"]["evaluations"]["gradient"] == 0
     assert 0 < rows["ecdsep"]["deviation"]["median"] <= rows["ecdsep"]["deviation"]["max"]
-    assert {file.name for file in (tmp_path / "here").iterdir()} == {"a.json", "bowl-compare.png"}
-    assert is_picture(tmp_path / "here" / "bowl-compare.png")
+    files = {file.name for file in (tmp_path / "here").iterdir()}
+    assert files == {"a.json", "bowl-compare.png", "bowl-compare-paths.png"}
+    assert all(is_picture(tmp_path / "here" / name) for name in files if name.endswith("png"))
+
+
+def test_compare_takes_functions_of_ones_own_and_writes_for_print(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    done = flowopt_cli(
+        *("compare", "own:bowl", "--x0", "1,2,3", "--evaluations", 9, "--tune", 0, "--format", "pdf", "--out", "here"),
+        *("-m", "own:method", "-m", "own:sgd", "--set", "own:method.lr=0.2", "--json", "a.json"),
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    ours, theirs, _ = read_json(tmp_path / "a.json")["rows"]
+    assert ours["default"]["parameters"] == {"lr": 0.2}
+    assert ours["default"]["best_f"] == theirs["default"]["best_f"]
+    assert "tuned" not in done.stdout.lower()
+    assert [file.name for file in (tmp_path / "here").iterdir()] == ["bowl-compare.pdf"]  # paths need two coordinates
+    content = (tmp_path / "here" / "bowl-compare.pdf").read_bytes()
+    assert content.startswith(b"%PDF")
+    assert b"/Type3" not in content  # journals refuse fonts that are drawings
 
 
 def test_values_of_settings_are_literals_where_they_read_as_such():

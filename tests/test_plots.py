@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
@@ -13,7 +14,7 @@ from matplotlib.image import imread
 import flowopt
 from flowopt import plots
 from flowopt.errors import BadValue
-from flowopt.plots import contours, limits, style
+from flowopt.plots import contours, end_labels, limits, style
 from flowopt.plots.cast import cast
 from flowopt.state import Status
 
@@ -54,8 +55,20 @@ def test_the_panels_show_the_records():
             np.testing.assert_array_equal(line.get_ydata(), values[1:, 0])
 
 
+def test_a_run_on_a_problem_of_the_library_knows_which(tmp_path):
+    """Its path is drawn without being told, unless the problem had other options: then f is another."""
+    figure = run().plot(path=tmp_path / "why.png")
+    assert len(figure.subfigs) == 2
+    assert "f - minimum" in [axes.get_ylabel() for axes in figure.subfigs[0].axes]
+    assert imread(tmp_path / "why.png")[..., :3].std() > 0.02
+    other = run(problem=flowopt.problem("bowl", coefficients=(1, 4)), x0=[1.0, 2.0])
+    assert len(other.plot().subfigs) == 1
+    deep = run(problem=flowopt.problem("rosenbrock", dim=4), x0=[0.0, 0.0, 0.0, 0.5])
+    assert len(deep.plot().subfigs) == 1
+
+
 def test_without_a_problem_f_is_shown_as_it_is():
-    figure = plots.trajectory(run())
+    figure = plots.trajectory(run(problem=lambda x: (x * x).sum(-1), x0=[1.0, 2.0]))
     labels = [axes.get_ylabel() for axes in figure.subfigs[0].axes]
     assert "f" in labels
     assert "f - minimum" not in labels
@@ -289,3 +302,127 @@ assert "matplotlib.pyplot" not in sys.modules
 def test_no_trajectory_is_an_error():
     with pytest.raises(BadValue, match="no trajectory"):
         plots.panels([])
+
+
+def valley(x):
+    return 0.5 * (x[..., 0] - 1) ** 2 + 5 * (x[..., 1] - x[..., 0] ** 2 / 4) ** 2
+
+
+def test_one_that_runs_away_does_not_hide_the_others():
+    """Without a domain too: Adam with steps of 1e5 is cut off where it leaves the window, and that place is marked."""
+    runs = {name: run(name, 60, [-2.0, 1.5], valley) for name in ("ecco_stable", "elra")}
+    runs["away"] = run("torch:Adam", 60, [-2.0, 1.5], valley, lr=1e5)
+    assert np.abs(runs["away"].x).max() > 1e4
+    assert runs["away"].status[0] not in contours.GONE
+    alone = plots.paths({name: runs[name] for name in ("ecco_stable", "elra")}, valley).axes[0]
+    for axes in (plots.paths(runs, valley).axes[0], plots.panels(runs, valley).subfigs[1].axes[0]):
+        assert np.ptp(axes.get_xlim()) < 1.5 * np.ptp(alone.get_xlim())
+        assert np.ptp(axes.get_ylim()) < 1.5 * np.ptp(alone.get_ylim())
+        (mark,) = [line for line in axes.lines if line.get_marker() == "X" and line.get_markeredgecolor() == "black"]
+        place, start = np.ravel(mark.get_data()), np.array([-2.0, 1.5])
+        step = runs["away"].x[1, 0] - start
+        across = (place - start)[0] * step[1] - (place - start)[1] * step[0]
+        assert across == pytest.approx(0, abs=1e-6 * np.linalg.norm(step))  # on its first step
+        low, high = np.transpose([axes.get_xlim(), axes.get_ylim()])
+        assert np.isclose([place - low, high - place], 0, atol=1e-9).any()  # and on the edge
+
+
+def test_where_a_path_leaves_a_window():
+    shown = ((0.0, 2.0), (0.0, 1.0))
+    path = np.array([[1.0, 0.5], [3.0, 0.5], [1.0, 0.5], [1.0, 2.5], [1.5, 0.5], [0.5, 0.5]])
+    np.testing.assert_allclose(contours.leaving(path, shown), [[2.0, 0.5], [1.0, 1.0]])
+    assert contours.leaving(path[:1], shown).shape == (0, 2)
+
+
+def test_labels_are_moved_as_little_as_it_takes_to_be_apart():
+    for seed in range(20):
+        wanted = np.random.default_rng(seed).uniform(-0.2, 1.2, 6).tolist()
+        places = end_labels.spread(wanted, 0.15)
+        assert np.diff(np.sort(places)).min() >= 0.15 - 1e-9
+        assert min(places) >= -1e-9
+        assert max(places) <= 1 + 1e-9
+        assert np.argsort(places).tolist() == np.argsort(wanted).tolist()
+    assert end_labels.spread([0.1, 0.5, 0.9], 0.2) == [0.1, 0.5, 0.9]
+    assert end_labels.spread([0.5, 0.5], 0.2) == [0.4, 0.6]
+    assert end_labels.label("adam = torch:Adam", "lr=0.001") == "adam = torch:Adam  lr=0.001"
+    assert end_labels.label("my_module_of_methods:of_mine", "lr=0.001") == "my_module_of_metho…  lr=0.001"
+
+
+@pytest.fixture(scope="module")
+def compared():
+    names = ["gd", "gdm", "elra", "ecdsep", "adam", "torch:Adam", "nesterov", "bb", "armijo", "scipy:BFGS", "tlr"]
+    return flowopt.compare(ROSENBROCK, methods=names, max_evaluations=150, tune=4)
+
+
+def labels(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def test_the_picture_of_a_comparison_has_at_most_eight_lines_with_names_and_parameters(compared, tmp_path):
+    figure = compared.figure(tmp_path / "compare.png")
+    assert imread(tmp_path / "compare.png")[..., :3].std() > 0.05
+    before, after, sensitivity, distance = figure.axes
+    assert [axes.get_title().split(" ")[0] for axes in figure.axes] == ["before", "tuned", "result", "distance"]
+    names = [label.split("  ")[0] for label in labels(before)]
+    assert len(names) == 8
+    assert "adam = torch:Adam" in names  # one line for what moves alike
+    assert {label.split("  ")[0] for label in labels(after)} == set(names)
+    assert "gdm  lr=0.001" in labels(before)
+    rows = {row["name"]: row for row in compared.rows}
+    assert f"gdm  lr={rows['gdm']['tuned']['parameters']['lr']:.3g}" in labels(after)
+    left_out = [text.get_text() for text in figure.texts if "Not drawn" in text.get_text()]
+    not_drawn = [one.name for one in compared.ran if not any(one.name in name.split(" = ") for name in names)]
+    assert left_out == [f"Not drawn, because they did not come as low: {', '.join(not_drawn)}."]
+    best = {name: min(rows[name][kind]["best_f"] for kind in ("default", "tuned") if rows[name][kind]) for name in rows}
+    assert min(best[name] for name in not_drawn) >= max(best[name.split(" = ")[0]] for name in names)
+    # what is drawn is what was found
+    number = names.index("gdm")
+    gdm = compared.runs["gdm"]
+    curve = [line for line in before.lines if len(line.get_xdata()) > 2][number]
+    np.testing.assert_array_equal(curve.get_ydata(), np.minimum.accumulate(gdm.f[:, 0]))
+    np.testing.assert_array_equal(curve.get_xdata(), gdm.cost[:, 0])
+    assert any(label.startswith("gdm  lr") for label in labels(sensitivity))
+    assert set(labels(distance)) - {"goes on to"} <= {*names, *(t for t in labels(distance) if "goes on" in t)}
+
+
+def test_the_picture_of_a_comparison_is_legible_in_print(compared, tmp_path):
+    """At its own width, that of a page: nothing outside, no label over another, no letter below 6 points."""
+    figure = compared.figure()
+    figure.draw_without_rendering()
+    assert figure.get_size_inches()[0] == style.PAGE
+    for axes in figure.axes:
+        boxes = [text.get_window_extent() for text in axes.texts if text.get_text()]
+        for box in boxes:
+            assert figure.bbox.x0 <= box.x0
+            assert box.x1 <= figure.bbox.x1
+        named = [box for box, text in zip(boxes, axes.texts, strict=True) if "goes on" not in text.get_text()]
+        heights = sorted((box.y0, box.y1) for box in named)
+        assert all(low[1] <= high[0] + 1 for low, high in pairwise(heights))
+        letters = [*axes.texts, axes.title, axes.xaxis.label, *axes.get_xticklabels()]
+        assert min(letter.get_size() for letter in letters) >= 6
+    for left, right in ((0, 1), (2, 3)):
+        labels_end = max(text.get_window_extent().x1 for text in figure.axes[left].texts)
+        assert labels_end < figure.axes[right].get_tightbbox().x0
+    compared.figure(tmp_path / "compare.pdf")
+    assert b"/Type3" not in (tmp_path / "compare.pdf").read_bytes()
+
+
+def test_a_picture_of_untuned_methods_has_no_panels_of_tuning():
+    found = flowopt.compare(flowopt.problem("zakharov", dim=4), methods=["gd", "ecco"], max_evaluations=30, tune=0)
+    assert [axes.get_title() for axes in found.figure().axes] == ["", "distance from its own flow"]
+    with pytest.raises(BadValue, match="2 coordinates"):
+        found.paths()
+
+
+def test_the_paths_of_a_comparison_are_a_panel_each_and_at_most_twelve(compared, tmp_path):
+    figure = compared.paths(tmp_path / "paths.png")
+    assert imread(tmp_path / "paths.png")[..., :3].std() > 0.05
+    shown = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title().split("  ")[0].split("\n")[0] for axes in shown] == [one.name for one in compared.ran]
+    gd = compared.runs["gd"].x[:, 0]
+    assert any(np.array_equal(np.column_stack(line.get_data()), gd) for line in shown[0].lines)
+    assert "lr=0.001" in shown[0].get_title()
+    assert len({(axes.get_xlim(), axes.get_ylim()) for axes in shown}) == 1
+    many = flowopt.compare(ROSENBROCK, methods=flowopt.list_methods()[:14], max_evaluations=3, tune=0)
+    assert len([axes for axes in many.paths().axes if axes.axison]) == 12
+    assert "the first 12 of 14" in many.paths().get_suptitle()

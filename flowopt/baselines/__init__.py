@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from flowopt.baselines.scipy_minimizers import ScipyMinimizer, as_scipy_minimizer
-from flowopt.baselines.torch_optimizers import OptimizerRecipe, as_optimizer
+from flowopt.baselines.torch_optimizers import OptimizerRecipe, as_optimizer, each_its_own
 
-__all__ = ["OptimizerRecipe", "ScipyMinimizer", "as_baseline"]
+__all__ = ["OptimizerRecipe", "ScipyMinimizer", "as_baseline", "each_its_own"]
 
 
 def as_baseline(method: Any, overrides: dict[str, Any]) -> OptimizerRecipe | ScipyMinimizer | None:

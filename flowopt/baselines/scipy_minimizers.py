@@ -184,6 +184,7 @@ class _Row:
             grad_norm=torch.tensor([slope], dtype=self.dtype),
             h=unknown,
             t=unknown,
+            cost=self.objective.cost(),
         )
 
     def solo(self, end: Stop) -> Solo:

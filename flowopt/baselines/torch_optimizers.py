@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -64,6 +64,15 @@ class OptimizerRecipe:
         crew = _crew(self, q)
         name = crew.name
         return Method(OptimizerFlow(crew.lr()), OptimizerStep(name, crew), LearningRate(), name=name)
+
+
+def each_its_own(recipes: Sequence[OptimizerRecipe], q: Tensor) -> Method:
+    """The Method for one run from q ``(B, D)`` whose row i is moved by recipe i of the same kind of optimizer.
+
+    Raises BadValue as `OptimizerRecipe.method` does.
+    """
+    crew = Apart([_alone(recipe, row) for recipe, row in zip(recipes, q, strict=True)])
+    return Method(OptimizerFlow(crew.lr()), OptimizerStep(crew.name, crew), LearningRate(), name=crew.name)
 
 
 def as_optimizer(given: Any, overrides: dict[str, Any]) -> OptimizerRecipe | None:

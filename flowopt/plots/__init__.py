@@ -5,9 +5,10 @@ touches pyplot or its global state. Importing this package imports matplotlib; `
 """
 
 from flowopt.plots.basin_map import basins
+from flowopt.plots.comparison_paths import comparison_paths
 from flowopt.plots.comparison_sheet import comparison
 from flowopt.plots.contours import paths
 from flowopt.plots.panel_grid import panels, trajectory
 from flowopt.plots.training import training_curves
 
-__all__ = ["basins", "comparison", "panels", "paths", "training_curves", "trajectory"]
+__all__ = ["basins", "comparison", "comparison_paths", "panels", "paths", "training_curves", "trajectory"]

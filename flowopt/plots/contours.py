@@ -38,6 +38,11 @@ DOTTED = 60
 """A path with up to this many points shows each of them."""
 ROOM = 0.3
 """Room around the paths, as a share of the longer side of what they fill."""
+USUAL = 0.75
+"""The reach of a path without a domain: how far this share of its points is from its start, or where f is lowest."""
+FAR = 4.0
+EXITS = 5
+"""Places where a path leaves the window that are marked at most."""
 LONG = 4.0
 """A path longer than this many diagonals of the window is drawn finer."""
 SHOWN = 300
@@ -47,6 +52,8 @@ GONE = (int(Status.DIVERGED), int(Status.NONFINITE))
 START: dict[str, Any] = {"marker": "o", "mfc": "white", "mec": "black", "ms": 7, "ls": ""}
 REFERENCE: dict[str, Any] = {"ls": (0, (4, 3)), "lw": 1.0}
 STAR: dict[str, Any] = {"marker": "*", "mfc": "black", "mec": "white", "ms": 13, "ls": ""}
+
+EXIT: dict[str, Any] = {"marker": "X", "ms": 6, "mec": "black", "mew": 0.6, "ls": ""}
 
 Window = tuple[tuple[float, float], tuple[float, float]]
 
@@ -60,6 +67,8 @@ class Track(NamedTuple):
     thin: bool
     gone: bool
     """Whether the row diverged."""
+    best: Array
+    """Where f was lowest, ``(2,)``."""
 
 
 def paths(
@@ -93,8 +102,10 @@ def tracks(members: Sequence[Member]) -> list[Track]:
     """The paths of the members, without points that are not finite."""
     found = []
     for member in members:
-        x = member.run.x[:, 0]
-        found.append(Track(x[np.isfinite(x).all(-1)], member.look, member.thin, int(member.run.status[0]) in GONE))
+        x, f = member.run.x[:, 0], member.run.f[:, 0]
+        gone = int(member.run.status[0]) in GONE
+        best = x[np.nanargmin(f)] if np.isfinite(f).any() else x[0]
+        found.append(Track(x[np.isfinite(x).all(-1)], member.look, member.thin, gone, best))
     return found
 
 
@@ -106,12 +117,16 @@ def draw(axes: Axes, drawn: Sequence[Track], problem: Problem, reference: Trajec
     if reference is not None:
         trace_reference(axes, reference)
         entries.append(_mark("reference flow", color="black", **REFERENCE))
-    leaving = sum(trace(axes, track, relief.window) for track in drawn)
+    out = sum(trace(axes, track, relief.window) for track in drawn)
     if problem.minimisers:
         entries.append(_mark("minimiser", **STAR))
-    if leaving:
-        text = "the path leaves the window" if len(drawn) == 1 else f"{leaving} of {len(drawn)} paths leave the window"
-        entries.append(_mark(text, ls=""))
+    if out:
+        text = (
+            "the path leaves the window"
+            if len(drawn) == 1
+            else f"{out} of {len(drawn)} paths {'leaves' if out == 1 else 'leave'} the window"
+        )
+        entries.append(_mark(text, color=style.GREY, **EXIT))
     axes.set(xlabel="x[0]", ylabel="x[1]")
     return entries
 
@@ -156,25 +171,38 @@ def shade(axes: Axes, relief: Relief) -> ContourSet | None:
     return axes.contourf(*relief.mesh, relief.f, levels=relief.levels, cmap=greys, norm=norm, extend="both", zorder=0)
 
 
-def trace(axes: Axes, track: Track, shown: Window) -> bool:
-    """Draw a path; whether it leaves the window."""
+def trace(axes: Axes, track: Track, shown: Window, scale: float = 1.0) -> bool:
+    """Draw a path, lines and markers `scale` times as large; whether it leaves the window."""
     x, look = track.x, track.look
     if not len(x):
         return False
     if track.thin:
-        axes.plot(x[:, 0], x[:, 1], color=look.colour, lw=0.6, alpha=0.55)
+        axes.plot(x[:, 0], x[:, 1], color=look.colour, lw=0.6 * scale, alpha=0.55)
     else:
         length = np.linalg.norm(np.diff(x, axis=0), axis=-1).sum()
-        wide = 1.8 if length <= LONG * np.linalg.norm(np.ptp(shown, axis=1)) else 0.9
+        wide = scale * (1.8 if length <= LONG * np.linalg.norm(np.ptp(shown, axis=1)) else 0.9)
         halo = [patheffects.withStroke(linewidth=2 * wide, foreground="white", alpha=0.8)]
         axes.plot(x[:, 0], x[:, 1], color=look.colour, ls=look.dash, lw=wide, path_effects=halo)
         if len(x) <= DOTTED:
-            axes.plot(x[:, 0], x[:, 1], color=look.colour, marker=look.marker, ms=3, ls="")
-    size = 4 if track.thin else 8
+            axes.plot(x[:, 0], x[:, 1], color=look.colour, marker=look.marker, ms=3 * scale, ls="")
+    size = scale * (4 if track.thin else 8)
     axes.plot(*x[-1], color=look.colour, marker=look.marker, ms=size, mec="white", mew=0.7, ls="", zorder=5)
-    axes.plot(*x[0], **(START | {"ms": 3 if track.thin else 7}), zorder=5)
+    axes.plot(*x[0], **(START | {"ms": scale * (3 if track.thin else 7)}), zorder=5)
+    exits = leaving(x, shown)
+    for place in exits[:EXITS]:
+        axes.plot(*place, color=look.colour, clip_on=False, zorder=7, **(EXIT | {"ms": 6 * scale}))
+    return bool(len(exits))
+
+
+def leaving(x: Array, shown: Window) -> Array:
+    """Where a path ``(T, 2)`` crosses the edge of a window from inside to outside, ``(n, 2)``."""
     low, high = np.transpose(shown)
-    return not bool(((low <= x) & (x <= high)).all())
+    inside = ((low <= x) & (x <= high)).all(-1)
+    at = np.flatnonzero(inside[:-1] & ~inside[1:])
+    here, move = x[at], x[at + 1] - x[at]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.where(move > 0, (high - here) / move, np.where(move < 0, (low - here) / move, np.inf))
+    return np.asarray(np.clip(here + shares.min(-1, keepdims=True) * move, low, high))
 
 
 def trace_reference(axes: Axes, flow: Trajectory) -> None:
@@ -186,10 +214,11 @@ def trace_reference(axes: Axes, flow: Trajectory) -> None:
 def window(problem: Problem, drawn: Sequence[Track]) -> Window:
     """What a picture shows: the paths up to half a domain beyond it, the minimisers near their ends, and some room.
 
-    Paths of rows that diverged count with their start only.
+    Paths of rows that diverged count with their start only. Without a domain, a path counts as far as `FAR` times the
+    reach of the usual one, so that one that runs away does not make the others invisible.
     """
     starts = np.concatenate([track.x[:1] for track in drawn])
-    points = [starts, *(track.x for track in drawn if not track.gone)]
+    points = [starts, *_counted(problem, [track for track in drawn if not track.gone])]
     if problem.minimisers:
         known = np.array(problem.minimisers)
         ends = np.concatenate([track.x[-1:] for track in drawn])
@@ -209,6 +238,19 @@ def window(problem: Problem, drawn: Sequence[Track]) -> Window:
         low, high = low - room, high + room
     (left, below), (right, above) = low.tolist(), high.tolist()
     return (left, right), (below, above)
+
+
+def _counted(problem: Problem, drawn: Sequence[Track]) -> list[Array]:
+    """The points ``(n, 2)`` of each path that a window is made for."""
+    if problem.domain is not None or not drawn:
+        return [track.x for track in drawn]
+    away = [np.abs(track.x - track.x[0]).max(-1) for track in drawn]
+    reaches = [
+        max(np.quantile(far, USUAL), np.abs(track.best - track.x[0]).max())
+        for track, far in zip(drawn, away, strict=True)
+    ]
+    most = FAR * np.quantile(reaches, 0.5, method="lower")
+    return [track.x[far <= max(most, 0.0)] for track, far in zip(drawn, away, strict=True)]
 
 
 def _mark(label: str, **how: Any) -> Line2D:

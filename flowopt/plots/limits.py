@@ -17,6 +17,9 @@ FALL = 1e3
 BLOW_UP = 1e9
 """An axis is cut off at this many times the largest first value."""
 
+BEHIND: Any = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+"""What makes words legible that stand over curves."""
+
 
 def fit(axes: Axes, curves: list[Array], blow_up: float = BLOW_UP) -> None:
     """Scale the vertical axis to the curves, each ``(n,)`` finite values with n > 0, and say where one is cut off."""
@@ -27,7 +30,7 @@ def fit(axes: Axes, curves: list[Array], blow_up: float = BLOW_UP) -> None:
     beyond = [value for value in (low, high) if abs(value) > bound > 0]
     if beyond:
         words = "goes on to " + " and ".join(f"{value:.0e}" for value in beyond)
-        axes.text(0.99, 0.97, words, transform=axes.transAxes, ha="right", va="top", fontsize=8)
+        axes.text(0.99, 0.97, words, transform=axes.transAxes, ha="right", va="top", fontsize=8, bbox=BEHIND)
         low, high = max(low, -bound), min(high, bound)
     # the limits come before the scale: matplotlib would first fit the scale to values that overflow
     if low > 0 and high > DECADE * low:

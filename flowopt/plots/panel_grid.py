@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from flowopt.plots import contours, style
 from flowopt.plots.cast import Member, Runs, cast, ending, legend, named
 from flowopt.plots.limits import fit
 from flowopt.problems import Problem
+from flowopt.problems.library import problems
 from flowopt.problems.own import as_problem
 from flowopt.trajectory import Trajectory
 
@@ -71,7 +72,7 @@ def quantities(minimum: float | None) -> tuple[Quantity, ...]:
 
 
 def trajectory(run: Trajectory, problem: Problem | str | None = None, path: str | Path | None = None) -> Figure:
-    """Panels of one run, and for D = 2, where the problem is given, its paths over contours of f.
+    """Panels of one run, and for D = 2, where the problem is given or has a name, its paths over contours of f.
 
     Up to six rows have a colour each; more are drawn thin, coloured by how they ended. Rejected attempts are crosses
     in the panels of step size and error. Writes to `path` if given, and returns the Figure.
@@ -87,7 +88,7 @@ def panels(runs: Runs, problem: Problem | str | None = None, path: str | Path | 
     given = named(runs)
     if not given:
         raise BadValue("panels: there is no trajectory to draw")
-    known = None if problem is None else as_problem(problem)
+    known = named_problem(given.values()) if problem is None else as_problem(problem)
     flat = known is not None and all(run.x.shape[-1] == 2 for run in given.values())
     members = cast(given, SHOWN)
     entries = legend(given, members)
@@ -103,6 +104,22 @@ def panels(runs: Runs, problem: Problem | str | None = None, path: str | Path | 
         else:
             drawn.legend(handles=entries, loc="outside lower center", ncols=min(4, len(entries)), frameon=False)
     return style.write(drawn, path)
+
+
+def named_problem(runs: Iterable[Trajectory]) -> Problem | None:
+    """The problem of the library that all these runs were on; None if it is another, or had other options."""
+    found: Problem | None = None
+    for run in runs:
+        name = run.about.get("problem")
+        if name not in problems() or (found is not None and found.name != name):
+            return None
+        found = as_problem(name, run.x[0])
+        ends = run.x[[0, -1]]
+        if found.dim not in (None, ends.shape[-1]) or not np.allclose(
+            found(ends), run.f[[0, -1]], rtol=1e-3, equal_nan=True
+        ):
+            return None
+    return found
 
 
 def _title(runs: dict[str, Trajectory], members: list[Member]) -> str:

@@ -36,7 +36,28 @@ FONTS: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "lines.linewidth": 1.6,
+    "pdf.fonttype": 42,  # journals ask for fonts that are embedded as they are
+    "ps.fonttype": 42,
 }
+PRINTED: Any = FONTS | {
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "figure.titlesize": 8.5,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "grid.linewidth": 0.4,
+    "lines.linewidth": 1.2,
+}
+"""For a picture as wide as a page of a paper, to be printed at its size."""
+PAGE = 7.2
+"""Its width in inches."""
 DPI = 150
 
 
@@ -69,9 +90,9 @@ STATUS_LOOK: dict[Status, tuple[str, str]] = {
 
 
 @contextmanager
-def figure(width: float, height: float, title: str = "") -> Iterator[Figure]:
+def figure(width: float, height: float, title: str = "", fonts: Any = FONTS) -> Iterator[Figure]:
     """A Figure of that size in inches to draw on; fonts and grid hold inside the block only."""
-    with matplotlib.rc_context(FONTS):
+    with matplotlib.rc_context(fonts):
         drawn = Figure(figsize=(width, height), layout="constrained")
         if title:
             drawn.suptitle(title)
@@ -85,12 +106,12 @@ def note(axes: Axes, text: str) -> None:
     axes.grid(False)
 
 
-def write(drawn: Figure, path: str | Path | None) -> Figure:
+def write(drawn: Figure, path: str | Path | None, dpi: int = DPI) -> Figure:
     """Write the figure to `path` in the format of its suffix (PNG if it has none), and hand it back."""
     if path is not None:
         target = Path(path)
         if not target.suffix:
             target = target.with_suffix(".png")
         with replacing(target) as file, matplotlib.rc_context(FONTS):
-            drawn.savefig(file, format=target.suffix[1:], dpi=DPI)
+            drawn.savefig(file, format=target.suffix[1:], dpi=dpi)
     return drawn

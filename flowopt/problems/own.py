@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from flowopt.errors import BadValue
+from flowopt.importing import imported
 from flowopt.problems.library import accepts
 from flowopt.problems.library import problem as named
 from flowopt.problems.problem import Problem
@@ -47,20 +45,7 @@ def _dim_of(x0: Any) -> dict[str, int]:
 
 
 def _imported(name: str) -> Problem:
-    module_name, _, function_name = name.partition(":")
-    if not all(part.isidentifier() for part in (*module_name.split("."), function_name)):
-        raise BadValue(f"{name!r} is not of the form module:function")
-    sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # whatever the user's module raises while it is imported
-        reason = f"{type(error).__name__}: {error}"
-        raise BadValue(f"{name}: cannot import {module_name!r} from here: {reason}") from error
-    finally:
-        sys.path.pop(0)
-    found = getattr(module, function_name, None)
-    if found is None:
-        raise BadValue(f"{name}: {module.__file__} has no {function_name!r}")
+    found = imported(name)
     if isinstance(found, Problem):
         return found
     if not callable(found):

@@ -1,0 +1,141 @@
+"""What a comparison says on a terminal: who came how low with which parameters, and how each moved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from flowopt.tables import number, numbers, table_of
+
+if TYPE_CHECKING:
+    from flowopt.comparison import Comparison
+
+AT_END = " (!)"
+"""Behind a best value that is the first or last of its range."""
+
+
+def comparison_table(found: Comparison) -> Group:
+    """Results as set and tuned, then how the runs as set went and ended, then what is to be said about them."""
+    notes = _Notes()
+    tables = [_results(found, notes), _runs(found, notes)]
+    return Group(*tables, *notes.lines, *_method(found))
+
+
+class _Notes:
+    """Footnotes, each once however many it is about."""
+
+    def __init__(self) -> None:
+        self._about: dict[str, list[str]] = {}
+
+    def mark(self, row: Mapping[str, Any]) -> Text:
+        """The name of a contestant with the number of its note."""
+        note = row["note"]
+        if not note:
+            return Text(row["name"])
+        names = self._about.setdefault(note, [])
+        if row["name"] not in names:
+            names.append(row["name"])
+        return Text(f"{row['name']} [{list(self._about).index(note) + 1}]")
+
+    @property
+    def lines(self) -> list[Text]:
+        """All notes, with the names that they are about."""
+        return [Text(f"[{i}] {', '.join(names)}: {note}") for i, (note, names) in enumerate(self._about.items(), 1)]
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    """Parameters in few words: ``lr=0.001, beta=0.9``."""
+    return ", ".join(
+        f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
+    )
+
+
+def _height(found: Comparison, f: float | None) -> str:
+    if f is not None and math.isinf(f):
+        return "diverged"
+    return number(None if f is None else f - (found.problem.minimum or 0.0))
+
+
+def _results(found: Comparison, notes: _Notes) -> Table:
+    what = "f" if found.problem.minimum is None else "f - min"
+    table = table_of(f"{found.problem.name}: lowest {what} within {found.max_evaluations} evaluations")
+    table.add_column("method", no_wrap=True, style="bold")
+    table.add_column("parameters", no_wrap=True)
+    numbers(table, f"lowest\n{what}")
+    if found.tune:
+        table.add_column("tuned\nstep size", no_wrap=True)
+        numbers(table, f"lowest\n{what}", "near the best:\ndecades", "\nvalues", "evals of\nthe tuning")
+    for row in found.rows:
+        default, tuning, tuned = row["default"], row["tuning"], row["tuned"]
+        if default is None:
+            table.add_row(notes.mark(row), "not run", *["-"] * (6 if found.tune else 1))
+            continue
+        cells = [settings(default["shown"]), _height(found, default["best_f"])]
+        if found.tune and tuning is None:
+            cells += ["-"] * 5
+        elif found.tune:
+            best = tuned["parameters"][tuning["parameter"]]
+            cells += [
+                settings({tuning["parameter"]: best}) + (AT_END if tuning["at_end"] and best == tuning["best"] else ""),
+                _height(found, tuned["best_f"]),
+                f"{tuning['decades']:.1f}",
+                f"{tuning['share']:.0%}",
+                str(tuning["evaluations"]),
+            ]
+        table.add_row(Text(row["name"]), *cells)
+    return table
+
+
+def _runs(found: Comparison, notes: _Notes) -> Table:
+    what = "f" if found.problem.minimum is None else "f - min"
+    table = table_of("the runs with these parameters, before tuning")
+    table.add_column("method", no_wrap=True, style="bold")
+    numbers(table, f"last\n{what}", "distance to\nminimiser", "grads", "evals", "steps")
+    table.add_column("status", no_wrap=True)
+    numbers(table, "from its\nflow: max", "\nmedian")
+    for row in found.rows:
+        ran, deviation = row["default"], row.get("deviation", {})
+        if ran is None:
+            table.add_row(notes.mark(row), *["-"] * 5, "not run", "-", "-")
+            continue
+        counts = (ran["evaluations"]["gradient"], ran["cost"], ran["steps"])
+        table.add_row(
+            notes.mark(row),
+            _height(found, ran["final_f"]),
+            number(ran["distance"]),
+            *map(str, counts),
+            ran["status"],
+            *(number(deviation.get(key)) for key in ("max", "median")),
+        )
+    return table
+
+
+def _method(found: Comparison) -> list[Text]:
+    """How it was done, so that a reader can judge it."""
+    lines = ["One start: another may order them otherwise."]
+    if found.tune:
+        lines = [
+            f"Tuned: {found.tune} values of the step size, spread over its range on a logarithmic grid, and the "
+            "value before; the same budget for each, and the one that came lowest counts. Near the best: the share of "
+            "the values (and of the range, in powers of ten) whose runs came within a factor 10 of the method's lowest"
+            + (", the lowest f of this comparison standing for the minimum." if found.problem.minimum is None else "."),
+            *lines,
+        ]
+        if any((row["tuning"] or {}).get("at_end") for row in found.rows):
+            lines.append(f"{AT_END.strip()} the best value is at the end of its range: one outside may do better.")
+        for why, names in _untuned(found).items():
+            lines.append(f"Not tuned: {', '.join(names)} ({why}).")
+    return [Text(line) for line in lines]
+
+
+def _untuned(found: Comparison) -> dict[str, list[str]]:
+    reasons: dict[str, list[str]] = {}
+    for row in found.rows:
+        if row["untuned"] and row["default"] is not None:
+            reasons.setdefault(row["untuned"], []).append(row["name"])
+    return reasons
