@@ -274,8 +274,8 @@ class _Run:
         value, _, square = self.carry.point.evaluation
         position = self.carry.point.state["q"]
         shown = (self.recorder.active, position, value, square.sqrt(), self.carry.h, self.carry.t)
-        cost = self.objective.cost()
-        return Progress(self.attempt, *(part.clone() for part in shown), cost)  # the callback's own, to overwrite
+        active, x, f, slope, h, t = (part.clone() for part in shown)  # the callback's own, to overwrite
+        return Progress(self.attempt, active, x, f, slope, h, t, self.objective.cost())
 
     def _stop(self, stopped: Tensor) -> None:
         """Rows ``(A,)`` bool retire; the others go on as a smaller batch."""

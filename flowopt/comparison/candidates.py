@@ -198,6 +198,8 @@ class OfTorch(Candidate):
             as_baseline(self.given, {key: None})
         except UnknownName:
             return False
+        except BadValue:  # it is None that is wrong
+            return True
         return True
 
     def check(self, start: Tensor) -> None:
