@@ -207,12 +207,21 @@ def start(
 
 def propose(method: Method, carry: Carry, measure: Measure | None = None, t_end: float | None = None) -> Carry:
     """Move from the point: the next trial. With `t_end` the step is shortened so as not to pass that time."""
-    h = carry.h if t_end is None else torch.minimum(carry.h, t_end - carry.t)
+    h = carry.h if t_end is None else until(t_end, carry.t, carry.h)
     move = method.integrator.move(method.system, carry.point, h, measure)
     trial, h = move.trial, h if move.h is None else move.h
     for transform in method.transforms:
         trial = transform.perturb(carry.point, trial, h)
     return carry._replace(trial=trial, partial=move.error, failed=move.failed, h=h)
+
+
+def until(t_end: float, t: Tensor, h: Tensor) -> Tensor:
+    """The step h from time t, ending at t_end at the latest; what only rounding would leave over belongs to it.
+
+    Ten steps of 0.1 end 1.1e-16 before 1: without that there would be an eleventh.
+    """
+    left = t_end - t
+    return torch.where(h < (1 - torch.finfo(t.dtype).eps ** 0.5) * left, h, left)
 
 
 def judge(
@@ -235,7 +244,10 @@ def judge(
     known = carry.point.rate is not None
     error = integrator.error(carry.partial, carry.point.rate, rate, h) if known else None
     error_max = None if error is None else rows.max_norm(error)
-    arrived = Point(state, evaluation, rate)
+    heard = evaluation
+    if controller.rejects and carry.failed is not None:  # a trial that solves no equations is nothing to be judged by
+        heard = evaluation._replace(value=torch.where(carry.failed, torch.nan, evaluation.value))
+    arrived = Point(state, heard, rate)
 
     # accept or reject
     before = _as_lowered(method, carry.point) if method.looks_back else carry.point
@@ -247,6 +259,10 @@ def judge(
         ok = ok & ~carry.failed
     take = carry.alive & ok
     if verdict.accept is not None:
+        if not controller.rejects:
+            raise IncompatibleParts(
+                f"{controller.name} gives a verdict on the step, but its property `rejects` is False; return True there"
+            )
         take = take & verdict.accept
     alive = carry.alive if controller.rejects or hold else take
     energy = (system.energy_at_hand if hold else system.energy)(state, evaluation)

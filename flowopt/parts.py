@@ -16,6 +16,7 @@ from torch import Tensor
 
 from flowopt import rows
 from flowopt.errors import BadValue
+from flowopt.reasons import Reason
 from flowopt.state import Evaluation, Measure, Memory, Move, Number, Point, Rate, State, Step, Verdict
 
 MEANING = {
@@ -192,6 +193,11 @@ class Controller(Part):
     adaptive: ClassVar[bool] = True
 
     @property
+    def follows_time(self) -> bool:
+        """Whether it follows the flow in time, by the error of the steps: where time stands still it is at its end."""
+        return "error" in self.requires
+
+    @property
     def rejects(self) -> bool:
         """Whether it may send a row back; a rule that never does costs nothing for it."""
         return False
@@ -200,6 +206,10 @@ class Controller(Part):
     def looks_back(self) -> bool:
         """Whether `judge` looks at the point before the step; for one that does not, a network need not keep it."""
         return True
+
+    def why_no_step(self, value: float, row: int) -> Reason | None:
+        """Why the step of a row is 0 at this value of f, and the cure; None where the rule knows of no reason."""
+        return None
 
     def start(self, point: Point) -> tuple[Tensor, Memory]:
         """The first step size ``(B,)`` and the initial memory."""

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from flowopt import rows
 from flowopt.errors import BadValue, check_positive, check_range
 from flowopt.interruption import interruption
 from flowopt.kernel import Method
@@ -191,7 +192,7 @@ def _solo(field: RowField, solution: Solution, grid: Array, solver: str) -> Solo
     columns = {
         "x": state["q"].numpy(),
         "f": measured.value.numpy(),
-        "grad_norm": measured.square.sqrt().numpy(),
+        "grad_norm": rows.slope(measured).numpy(),
         "h": np.append(np.nan, np.diff(times))[step],
         "t": t,
         "error": np.full(len(t), np.nan),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -19,6 +20,14 @@ vectors, many times faster, and torch adds up to four numbers in the same order 
 def every(mask: Tensor) -> bool:
     """Whether the mask ``(B,)`` holds in all rows; asking the host costs less without a reduction over one row."""
     return bool(mask) if len(mask) == 1 else bool(mask.all())
+
+
+def surely(mask: Tensor) -> bool:
+    """Whether the mask ``(B,)`` is known to hold in all rows.
+
+    Not under torch.compile, and not on an accelerator, where asking would wait for the device.
+    """
+    return mask.is_cpu and not torch.compiler.is_compiling() and every(mask)
 
 
 def lay_out(q: Tensor) -> Tensor:
@@ -107,9 +116,39 @@ def evaluation(value: Tensor, grad: Tensor) -> Evaluation:
     return Evaluation(value, grad, dot(grad, grad))
 
 
+TINY = {dtype: torch.finfo(dtype).tiny for dtype in (torch.float32, torch.float64)}
+"""Below it the square of a norm has lost digits, or all of them."""
+
+
 def finite(measured: Evaluation) -> Tensor:
-    """Rows, ``(B,)`` bool, whose value and gradient are finite numbers (|grad|^2 must not overflow either)."""
-    return (measured.value + measured.square).abs() < torch.inf  # NaN compares false
+    """Rows, ``(B,)`` bool, whose value and gradient are finite numbers; in blocks |grad|^2 must not overflow either."""
+    both = measured.value + measured.square
+    if not _asks(measured.grad):
+        return both.abs() < torch.inf  # NaN compares false
+    if math.isfinite(both.sum()):
+        return torch.ones_like(both, dtype=torch.bool)
+    return torch.isfinite(measured.value) & torch.isfinite(measured.grad).all(-1)
+
+
+def slope(measured: Evaluation) -> Tensor:
+    """``|grad f|``, ``(B,)``; where its square is beyond the range of numbers, measured in units of its largest entry.
+
+    The square of 4e-170 is 0 and that of 4e170 infinite, though |grad f| is neither.
+    """
+    square, norm = measured.square, measured.square.sqrt()
+    low, high = (square, square) if len(square) == 1 else torch.aminmax(square)
+    tiny = TINY[square.dtype]
+    if tiny <= float(low) and float(high) < torch.inf:  # NaN compares false
+        return norm
+    largest = measured.grad.abs().amax(-1)
+    unit = torch.where((largest > 0) & (largest < torch.inf), largest, 1.0)
+    scaled = measured.grad / unit.unsqueeze(-1)
+    return torch.where((square >= tiny) & (square < torch.inf), norm, unit * dot(scaled, scaled).sqrt())
+
+
+def _asks(leaf: Tensor) -> bool:
+    """Whether code may depend on what a leaf holds: not under torch.compile, nor where it waits for a device."""
+    return isinstance(leaf, Tensor) and leaf.is_cpu and not torch.compiler.is_compiling()
 
 
 Pick = Callable[[Any, Any], Any]
@@ -121,7 +160,7 @@ def picker(take: Tensor) -> Pick:
     Where every row takes the new value (the usual case) nothing is copied; under torch.compile, and on an
     accelerator, where asking would wait for the device, the selection is always made row by row.
     """
-    if take.is_cpu and not torch.compiler.is_compiling() and every(take):
+    if surely(take):
         return lambda new, old: new
 
     def pick(new: Any, old: Any) -> Any:

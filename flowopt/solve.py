@@ -12,6 +12,7 @@ from torch import Tensor
 
 from flowopt import rows
 from flowopt.baselines import ScipyMinimizer, as_baseline
+from flowopt.course import WATCHED, Best, Course
 from flowopt.errors import BadValue, check_range
 from flowopt.interruption import interruption
 from flowopt.kernel import Method, Report, judge, propose, start
@@ -23,8 +24,8 @@ from flowopt.problems.own import as_problem
 from flowopt.problems.problem import Problem
 from flowopt.progress import Callback, Progress, progress_bar
 from flowopt.record import Recorder
-from flowopt.state import Status
-from flowopt.stopping import Explanations, Stopping
+from flowopt.state import Point, Status
+from flowopt.stopping import Ends, Explanations, Stopping
 from flowopt.trajectory import Trajectory
 
 
@@ -192,6 +193,8 @@ def _check(
 
 SEED_LIMIT = 2**62
 """Rows take the seeds after it, which must still be 64-bit integers."""
+SHORT = 200
+"""In a run of fewer steps nothing is said of hopping."""
 
 
 class _Run:
@@ -209,19 +212,23 @@ class _Run:
         nothing = torch.full_like(self.carry.t, torch.nan)
         point = self.carry.point
         self.report = Report(self.carry.alive, nothing, None, method.system.energy(point.state, point.evaluation))
-        self.best = point.evaluation.value, q
+        self.best, self.course = Best(point.evaluation.value, q), Course.begin(point.evaluation)
+        self.last_quarter: range | None = None
 
     def go(self, max_steps: int, callback: Callback | None, bar: Callable[[int], None]) -> None:
         """Step until every row has stopped. A first Ctrl-C ends the run between two steps."""
         halted, full = False, ""
+        # f along other systems may rise, and of a noisy gradient it does so by chance
+        if max_steps >= SHORT and "descent" in self.method.system.provides and not self.objective.problem.noise:
+            self.last_quarter = range(max_steps - max_steps // 4, max_steps)
         with interruption() as interrupted:
             self._record()
             while True:
-                go = self.stopping.go_on(self.method, self.carry)
+                stopped = self.stopping.stopped(self.method, self.carry, self.report, self.attempt)
                 if self.attempt >= max_steps:
-                    go = torch.zeros_like(go)
-                if not rows.every(go):
-                    self._stop(~go)
+                    stopped = torch.ones_like(self.carry.alive)
+                if stopped is not None:
+                    self._stop(stopped)
                     if not len(self.recorder.active):
                         return
                 if interrupted() or halted:
@@ -246,10 +253,18 @@ class _Run:
         trial = pending.trial["q"]
         tried = self.objective(trial)
         carry, report = judge(self.method, pending, tried, self.objective)
-        self.trial, self.tried, self.carry, self.report = trial, tried, carry, report
-        here = carry.point.evaluation.value, carry.point.state["q"]
-        self.best = rows.picker(here[0] < self.best[0])(here, self.best)
+        before, self.trial, self.tried, self.carry, self.report = self.carry.point, trial, tried, carry, report
+        if self.last_quarter is not None and self.attempt in self.last_quarter:
+            self._watch(before)
+        self.best = self.best.or_here(carry.point)
         self.attempt += 1
+
+    def _watch(self, before: Point) -> None:
+        assert self.last_quarter is not None
+        if self.attempt == self.last_quarter.start:
+            self.course = self.course._replace(earlier_f=self.best.f)
+        if self.attempt >= self.last_quarter.stop - WATCHED:
+            self.course = self.course.watch(before, self.carry.point, self.report.taken)
 
     def _record(self) -> None:
         if self.recorder.wants(self.attempt):
@@ -257,11 +272,10 @@ class _Run:
 
     def _entry(self) -> tuple[Any, ...]:
         point, report = self.carry.point, self.report
-        value, _, square = point.evaluation
         return (
             point.state["q"],
-            value,
-            square.sqrt(),
+            point.evaluation.value,
+            rows.slope(point.evaluation),
             report.h,
             self.carry.t,
             report.error,
@@ -271,25 +285,29 @@ class _Run:
         )
 
     def _progress(self) -> Progress:
-        value, _, square = self.carry.point.evaluation
-        position = self.carry.point.state["q"]
-        shown = (self.recorder.active, position, value, square.sqrt(), self.carry.h, self.carry.t)
+        point = self.carry.point
+        slope = rows.slope(point.evaluation)
+        shown = (self.recorder.active, point.state["q"], point.evaluation.value, slope, self.carry.h, self.carry.t)
         active, x, f, slope, h, t = (part.clone() for part in shown)  # the callback's own, to overwrite
         return Progress(self.attempt, active, x, f, slope, h, t, self.objective.cost())
 
     def _stop(self, stopped: Tensor) -> None:
         """Rows ``(A,)`` bool retire; the others go on as a smaller batch."""
-        code = self.stopping.classify(self.method, self.carry, self.tried)
+        code = self.stopping.classify(self.method, self.carry, self.report, self.tried, self.course, self.attempt)
+        hopped = self.course.hops(self.carry.point.state["q"], self.best.f, len(self.last_quarter or ()))
+        again = self.stopping.same_again(self.carry, self.report)
+        ends = Ends(code, self.carry, self.report, self.tried, self.trial, self.best, self.course, again, hopped)
         gone = stopped.nonzero().squeeze(-1)
-        carry, report, tried, trial = (
-            rows.select(record, gone) for record in (self.carry, self.report, self.tried, self.trial)
-        )
-        self._retire(stopped, code[gone], Explanations(code[gone], carry, report, tried, trial, self.attempt))
+        ended = rows.select(ends, gone)
+        differences = self.objective.problem.calls_per_difference > 0
+        texts = Explanations(ended, self.method.controller.select(gone), self.attempt, differences)
+        self._retire(stopped, ended.code, texts)
         kept = (~stopped).nonzero().squeeze(-1)
         self.method = self.method.select(kept)
         self.objective.select(kept)
-        self.carry, self.report, self.tried, self.trial, self.best = (
-            rows.select(record, kept) for record in (self.carry, self.report, self.tried, self.trial, self.best)
+        self.carry, self.report, self.tried, self.trial, self.best, self.course = (
+            rows.select(record, kept)
+            for record in (self.carry, self.report, self.tried, self.trial, self.best, self.course)
         )
 
     def _interrupt(self, why: str) -> None:
@@ -298,7 +316,7 @@ class _Run:
         self._retire(everyone, code, [f"{why} after {self.attempt} steps; this is what was done"] * len(code))
 
     def _retire(self, stopped: Tensor, code: Tensor, messages: Sequence[str]) -> None:
-        final = self.objective.counts() | {"best_f": self.best[0], "best_x": self.best[1]}
+        final = self.objective.counts() | {"best_f": self.best.f, "best_x": self.best.x}
         if "average" in self.carry.point.state:
             average = self.carry.point.state["average"]
             final |= {"average": average, "average_f": self.objective.problem.value(average)}

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.kernel import Carry, Method, Report
+from flowopt import reasons, rows
+from flowopt.course import Best, Course
+from flowopt.kernel import Carry, Method, Report, until
+from flowopt.parts import Controller
+from flowopt.reasons import REASONS, Reason
 from flowopt.sentences import SHOWN, Sentences, standing
 from flowopt.state import Evaluation, Status
 
-REASONS = {
-    Status.CONVERGED: "converged",
-    Status.MAX_STEPS: "reached max_steps before it converged",
-    Status.TIME_REACHED: "reached t_end",
-    Status.STEP_TOO_SMALL: "the step size fell below h_min",
-    Status.NONFINITE: "the objective or its gradient was not a finite number at the trial",
-    Status.BELOW_F0: "F reached or fell below F0 (bbi: v0), where there is no energy; lower F0 (ecdsep can: tune_F0)",
-    Status.DIVERGED: "diverged: the gradient grew beyond what can be squared",
-    Status.SOLVER_FAILED: "the implicit equations of the step were not solved; try a smaller step",
-}
+NOW_AND_THEN = 16
 
 
 @dataclass(frozen=True)
@@ -35,78 +30,161 @@ class Stopping:
     t_end: float | None
     h_min: float
 
-    def go_on(self, method: Method, carry: Carry) -> Tensor:
-        """Rows, ``(B,)`` bool, that none of the tests ends. NaN compares false, so it ends a row."""
+    def stopped(self, method: Method, carry: Carry, report: Report, attempt: int) -> Tensor | None:
+        """Rows, ``(B,)`` bool, that one of the tests ends; None where all go on. NaN compares false, so it ends a row.
+
+        Whether the time of a row stands still is looked at only now and then.
+        """
         measured = carry.point.evaluation
-        go = carry.alive & (measured.square > self.gtol**2) & (carry.h.abs() >= self.h_min)
+        go: Tensor = carry.alive & (carry.h.abs() >= self.h_min)
         if self.f_target is not None:
             go = go & (measured.value > self.f_target)
         if self.t_end is not None:
-            go = go & (carry.t < self.t_end)
+            go = go & ~self._there(self.t_end, carry.t)
+        if method.controller.rejects and not rows.surely(report.taken):
+            go = go & ~self.same_again(carry, report)
+        if attempt % NOW_AND_THEN == 0 and method.controller.follows_time:
+            go = go & (carry.t + carry.h != carry.t)
         outcome = method.system.outcome(carry.point.state, measured)
-        return go if outcome is None else go & (outcome == 0)
+        if outcome is not None:
+            go = go & (outcome == 0)
+        if rows.every(go & (measured.square > max(self.gtol**2, rows.TINY[measured.square.dtype]))):
+            return None
+        stopped = ~(go & (rows.slope(measured) > self.gtol))
+        return stopped if bool(stopped.any()) else None
 
-    def classify(self, method: Method, carry: Carry, tried: Evaluation) -> Tensor:
+    def classify(
+        self, method: Method, carry: Carry, report: Report, tried: Evaluation, course: Course, attempt: int
+    ) -> Tensor:
         """Status codes ``(B,)``, MAX_STEPS where no test ends the row; a later line overrules an earlier one."""
         measured = carry.point.evaluation
         code = torch.full_like(carry.t, int(Status.MAX_STEPS), dtype=torch.int8)
+        code[_ran_away(carry, course)] = int(Status.DIVERGED)
+        if method.controller.follows_time:
+            code[carry.t + carry.h == carry.t] = int(Status.STEP_TOO_SMALL)
+        if method.controller.rejects:
+            code[self.same_again(carry, report)] = int(Status.STEP_TOO_SMALL)
         code[~(carry.h.abs() >= self.h_min)] = int(Status.STEP_TOO_SMALL)
         code[~carry.alive] = int(Status.SOLVER_FAILED)
         if not bool(carry.alive.all()):
-            # too large to square, or beyond all numbers after a point that was on its way there
-            numbers = torch.isfinite(tried.value) & torch.isfinite(tried.grad).all(-1)
+            # beyond all numbers after a point that was on its way there
             on_its_way = measured.square > torch.finfo(measured.square.dtype).max ** 0.25
             lost = ~carry.alive & ~rows.finite(tried)
-            code[lost] = torch.where(numbers | on_its_way, Status.DIVERGED, Status.NONFINITE).to(torch.int8)[lost]
+            code[lost] = torch.where(on_its_way & (attempt > 0), Status.DIVERGED, Status.NONFINITE).to(torch.int8)[lost]
         outcome = method.system.outcome(carry.point.state, measured)
         if outcome is not None:
             code = torch.where(carry.alive & (outcome != 0), outcome.to(torch.int8), code)
         if self.t_end is not None:
-            code[carry.t >= self.t_end] = int(Status.TIME_REACHED)
+            code[self._there(self.t_end, carry.t)] = int(Status.TIME_REACHED)
         known = rows.finite(measured)  # at the start it may not be
-        code[known & (measured.square <= self.gtol**2)] = int(Status.CONVERGED)
+        code[known & (rows.slope(measured) <= self.gtol)] = int(Status.CONVERGED)
         if self.f_target is not None:
             code[known & (measured.value <= self.f_target)] = int(Status.CONVERGED)
         return code
+
+    def _there(self, t_end: float, t: Tensor) -> Tensor:
+        """Whether t_end is reached, to the last bit."""
+        return t >= t_end * (1 - torch.finfo(t.dtype).eps)
+
+    def same_again(self, carry: Carry, report: Report) -> Tensor:
+        """Rows that were sent back and would only try the same step once more: all of it would be as it was."""
+        h = carry.h if self.t_end is None else until(self.t_end, carry.t, carry.h)
+        again: Tensor = ~report.taken & (h == report.h)
+        return again
+
+
+def _ran_away(carry: Carry, course: Course) -> Tensor:
+    """Rows that are lost, though all their numbers are still finite, ``(B,)`` bool.
+
+    Their slope has grown by 1/eps and they lie above their start, or they are further away than what can be squared
+    twice.
+    """
+    measured, numbers = carry.point.evaluation, torch.finfo(carry.t.dtype)
+    steeper = (measured.value > course.start_f) & (rows.slope(measured) * numbers.eps > course.start_slope)
+    away: Tensor = steeper | (rows.max_norm({"q": carry.point.state["q"]}) > numbers.max**0.25)
+    return away
+
+
+class Ends(NamedTuple):
+    """What is known of rows that stop together, all in rows."""
+
+    code: Tensor
+    """Status codes."""
+    carry: Carry
+    report: Report
+    tried: Evaluation
+    """The last measurement ..."""
+    trial: Tensor
+    """... and the position ``(B, D)`` it was made at."""
+    best: Best
+    course: Course
+    again: Tensor
+    """Bool: see `Stopping.same_again`."""
+    hopped: Tensor
+    """Bool: see `Course.hops`."""
 
 
 class Explanations(Sentences):
     """For rows that stop together a sentence each: why, where, with which step and error, and the coordinate to blame.
 
-    `tried` and `trial` are the last measurement and the position ``(B, D)`` it was made at.
+    `differences`: gradients come by finite differences.
     """
 
-    def __init__(
-        self, code: Tensor, carry: Carry, report: Report, tried: Evaluation, trial: Tensor, attempt: int
-    ) -> None:
-        self._code, self._t, self._point, self._attempt = code, carry.t, carry.point, attempt
-        self._h, self._error = report.h, report.error
-        self._tried, self._trial = tried, trial
+    def __init__(self, ends: Ends, controller: Controller, attempt: int, differences: bool) -> None:
+        self._ends, self._controller = ends, controller
+        self._attempt, self._differences = attempt, differences
+        self._slope = rows.slope(ends.carry.point.evaluation)
 
     def __len__(self) -> int:
-        return len(self._code)
+        return len(self._ends.code)
 
     def sentence(self, index: int) -> str:
-        status = Status(int(self._code[index]))
-        q, measured = self._point.state["q"][index], self._point.evaluation
-        tried, trial = self._tried.grad[index], self._trial[index]
-        known = [f"t = {self._t[index].item():.6g}"]
-        if (h := self._h[index].item()) == h:
+        carry, report = self._ends.carry, self._ends.report
+        known = [f"t = {carry.t[index].item():.6g}"]
+        if (h := report.h[index].item()) == h:
             known.append(f"last h = {h:.3g}")
-        if self._error is not None:
-            known.append(f"error = {self._error[index].item():.3g}")
-        slope = measured.square[index].sqrt().item()
-        at = standing(q[: SHOWN + 1].tolist(), measured.value[index].item(), slope)
-        text = f"{REASONS[status]} after {self._attempt} steps ({', '.join(known)}) {at}"
-        if status in (Status.NONFINITE, Status.DIVERGED) and self._attempt > 0:
+        if report.error is not None:
+            known.append(f"error = {report.error[index].item():.3g}")
+        q, f = carry.point.state["q"][index], carry.point.evaluation.value[index].item()
+        at = standing(q[: SHOWN + 1].tolist(), f, self._slope[index].item())
+        what, cure = self._why(index)
+        text = f"{what} after {self._attempt} steps ({', '.join(known)}) {at}{self._more(index)}"
+        return f"{text}; {cure}" if cure else text
+
+    def _why(self, index: int) -> Reason:
+        status, carry = Status(int(self._ends.code[index])), self._ends.carry
+        if status == Status.NONFINITE and self._attempt == 0:
+            return reasons.UNDEFINED_START
+        if status != Status.STEP_TOO_SMALL:
+            return Reason(REASONS[status])
+        h, t, rule = carry.h[index].item(), carry.t[index].item(), self._controller
+        if h != h:
+            return reasons.not_a_step(rule.name)
+        if self._ends.again[index]:
+            return reasons.same_again(rule.name, self._ends.report.h[index].item())
+        if rule.follows_time and h != 0 and t + h == t:
+            return reasons.time_stands(h, t)
+        return rule.why_no_step(carry.point.evaluation.value[index].item(), index) or Reason(REASONS[status])
+
+    def _more(self, index: int) -> str:
+        status, ends = Status(int(self._ends.code[index])), self._ends
+        point, course = ends.carry.point, ends.course
+        value, grad, q = point.evaluation.value[index].item(), point.evaluation.grad[index], point.state["q"][index]
+        if status == Status.CONVERGED:
+            start, best = course.start_f[index].item(), ends.best.f[index].item()
+            slope, best_x = self._slope[index].item(), ends.best.x[index].numpy()
+            return reasons.higher_than_before(value, q.numpy(), slope, start, best, best_x)
+        if status in (Status.NONFINITE, Status.DIVERGED) and not ends.carry.alive[index]:
+            f, tried, trial = ends.tried.value[index].item(), ends.tried.grad[index], ends.trial[index]
             bad = ~(torch.isfinite(tried) & torch.isfinite(trial))
             worst = int(bad.int().argmax()) if bool(bad.any()) else int(tried.abs().argmax())
-            text += (
-                f"; that is the last good state. At the trial f = {self._tried.value[index].item():.3g}, "
+            outside = self._differences and f - f == 0 and not bool(torch.isfinite(tried).all())
+            text = (
                 f"worst coordinate {worst}: x[{worst}] = {trial[worst].item():.3g}, gradient {tried[worst].item():.3g}"
             )
-        elif status != Status.CONVERGED:
-            grad = measured.grad[index]
-            worst = int(grad.abs().argmax())
-            text += f"; worst coordinate {worst}: x[{worst}] = {q[worst].item():.6g}, gradient {grad[worst].item():.3g}"
-        return text
+            if self._attempt > 0:
+                text = f"that is the last good state. At the trial f = {f:.3g}, {text}"
+            return f"; {text}{reasons.OUTSIDE if outside else ''}"
+        worst = int(grad.abs().argmax())
+        text = f"; worst coordinate {worst}: x[{worst}] = {q[worst].item():.6g}, gradient {grad[worst].item():.3g}"
+        return text + (reasons.HOPPING if status == Status.MAX_STEPS and ends.hopped[index] else "")

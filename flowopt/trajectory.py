@@ -15,6 +15,7 @@ from flowopt.display import html_table
 from flowopt.errors import BadValue
 from flowopt.files import plain, replacing
 from flowopt.long_format import columns, dataframe, kept, write_csv
+from flowopt.reasons import not_a_minimum
 from flowopt.sentences import standing
 from flowopt.state import Status
 from flowopt.storage import REST, opened
@@ -155,17 +156,23 @@ class Trajectory:
     def summary(self) -> str:
         """A few lines in words: method, problem, and how the rows ended."""
         lines = [f"{self.about.get('method', '?')} on {self.about.get('problem', '?')}: {self.rows} row(s)"]
-        for code in np.unique(self.status):
-            of_it = np.flatnonzero(self.status == code)
-            start, best, last = (np.median(f[of_it]) for f in (self.f[0], self.best_f, self.final_f))
-            lines.append(
-                f"  {Status(int(code)).words}: {len(of_it)} row(s), median f {start:.6g} at the start, {best:.6g} at "
-                f"best, {last:.6g} at the end, median steps {np.median(self.steps[of_it]):g}; "
-                f"e.g. {self.message[of_it[0]]}"
-            )
+        lines += [self._of_status(int(code)) for code in np.unique(self.status)]
         row = int(lowest(self.best_f))
         lines.append(f"  best of all, in row {row}: {standing(self.best_x[row].tolist(), self.best_f[row])}")
         return "\n".join(lines)
+
+    def _of_status(self, code: int) -> str:
+        rows = np.flatnonzero(self.status == code)
+        start, best, last = (np.median(f[rows]) for f in (self.f[0], self.best_f, self.final_f))
+        text = (
+            f"  {Status(code).words}: {len(rows)} row(s), median f {start:.6g} at the start, {best:.6g} at best, "
+            f"{last:.6g} at the end, median steps {np.median(self.steps[rows]):g}; e.g. {self.message[rows[0]]}"
+        )
+        if code == Status.CONVERGED:
+            ends = (self.final_f, self.final_x, self.grad_norm[-1], self.f[0], self.best_f, self.best_x)
+            high = int(not_a_minimum(*(values[rows] for values in ends)).sum())
+            text += f" ({high} of these rows ended above a point that they had passed)" if high else ""
+        return text
 
     def plot(self, problem: Any = None, path: str | Path | None = None) -> Any:
         """Panels of f, gradient norm, step size, error and energy, and for D = 2 the path over contours; a Figure."""

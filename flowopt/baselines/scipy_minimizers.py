@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ from flowopt.interruption import interruption
 from flowopt.objective import Objective
 from flowopt.problems.problem import Problem
 from flowopt.progress import Callback, Progress, progress_bar
+from flowopt.reasons import REASONS, UNDEFINED_START, higher_than_before
 from flowopt.record import COLUMNS
 from flowopt.replay import Solo, side_by_side
 from flowopt.sentences import standing
 from flowopt.state import Status
-from flowopt.stopping import REASONS, Stopping
-from flowopt.trajectory import Trajectory
+from flowopt.stopping import Stopping
+from flowopt.trajectory import Trajectory, lowest
 
 Array = NDArray[Any]
 
@@ -200,6 +202,9 @@ class _Row:
             "cost": cost,
         }
         message = f"{end.why} after {self.attempt} iterations {standing(x[-1].tolist(), f[-1], slope[-1])}"
+        if end.status == Status.CONVERGED:
+            best = int(lowest(f))
+            message += higher_than_before(f[-1], x[-1], slope[-1], f[0], f[best], x[best])
         return Solo(columns, end.status, message, {kind: int(n) for kind, n in self.objective.counts().items()})
 
     def _scipy(self) -> Any:
@@ -247,8 +252,8 @@ class _Row:
 
     def _record(self, x: Array) -> None:
         f, grad = self.known.get(x.tobytes()) or self._measure(x)
-        slope = np.nan if grad is None else float(np.linalg.norm(grad))
-        if self.records and not np.isfinite(f if grad is None else f + slope):
+        slope = np.nan if grad is None else math.hypot(*grad)  # scaled by the largest entry
+        if self.records and not (np.isfinite(f) and (grad is None or np.isfinite(grad).all())):
             raise Stop(Status.NONFINITE)
         self.x = np.array(x, dtype=np.float64)
         self.known = {self.x.tobytes(): (f, grad)}
@@ -259,8 +264,8 @@ class _Row:
         stopping = self.stopping
         if slope <= stopping.gtol or (stopping.f_target is not None and f <= stopping.f_target):
             raise Stop(Status.CONVERGED)
-        if not np.isfinite(f) or np.isinf(slope):
-            raise Stop(Status.NONFINITE)
+        if not np.isfinite(f) or np.isinf(slope):  # later points are looked at before they are recorded
+            raise Stop(Status.NONFINITE, UNDEFINED_START.what)
         if self.attempt >= self.max_steps:
             raise Stop(Status.MAX_STEPS)
         self.between(self)

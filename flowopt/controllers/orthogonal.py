@@ -13,6 +13,8 @@ from flowopt.state import Memory, Number, Point, Step, Verdict
 
 H_MIN, H_MAX = 1e-8, 1e6
 SIGMAS = 5
+BLIND = 0.1
+"""What is left of a step whose trial has no numbers from which a better one could be had."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,9 @@ class OrthogonalGradient(Controller):
     saddle. kappa = "auto" is the paper's 1 + 0.15 / (1 + h^2) for networks; 1 is its choice for deterministic problems.
 
     Retrace (the paper's soft restart): a trial that is not finite or whose f is too high is rejected, and from the old
-    point h <- h/2 * h |G|^2 / (f_new - f_old + h |G|^2). "Too high" is above f(x_0) + 0.1 |f(x_0)| (``"initial"``),
+    point h <- h/2 * h |G|^2 / (f_new - f_old + h |G|^2), the minimum of a parabola; where the trial is not finite there
+    is no parabola, and h <- h/10 (ours: read with f_new = infinity the formula gives 0, and one NaN would cost a
+    network some 17 steps). "Too high" is above f(x_0) + 0.1 |f(x_0)| (``"initial"``),
     or, once an epoch of `epoch_length` accepted steps is over, above mean + 5 sigma of f over the last one
     (``"epoch"``). A trial that does not raise f is never sent back (ours: else a bound below the present f would hold
     a row for ever). The paper prints |G| where its own parabola gives |G|^2: ``retrace_formula="printed"``.
@@ -90,9 +94,14 @@ class OrthogonalGradient(Controller):
         low = (after.value <= memory["bound"]) | (after.value <= before.value)  # a NaN compares false
         good = low & rows.finite(after)
         slope = h * (before.square if self.retrace_formula == "corrected" else before.square.sqrt())
-        rise = torch.where(rows.finite(after), after.value - before.value, torch.inf)
-        shrunk = (0.5 * h * slope / (rise + slope)).clamp(H_MIN, H_MAX)
-        return Verdict(torch.where(good, grown, shrunk), self._remember(after.value, memory), good)
+        memory = self._remember(after.value, memory)
+        if rows.surely(good):
+            return Verdict(grown, memory, good)
+
+        parabola = 0.5 * h * slope / (after.value - before.value + slope)
+        known = rows.finite(after) & torch.isfinite(parabola)
+        shrunk = torch.where(known, parabola, BLIND * h).clamp(H_MIN, H_MAX)
+        return Verdict(torch.where(good, grown, shrunk), memory, good)
 
     def _moderate(self, h: Tensor, square: Tensor) -> Tensor:
         """Apply warm-up, crop and the fixed limits; the crop has the last word."""

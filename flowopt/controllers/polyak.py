@@ -7,6 +7,7 @@ from torch import Tensor
 
 from flowopt.errors import check_limit, check_positive, check_range
 from flowopt.parts import Controller
+from flowopt.reasons import Reason, not_above
 from flowopt.state import Evaluation, Memory, Number, Point, Step, Verdict
 
 
@@ -16,7 +17,7 @@ class Polyak(Controller):
 
     Polyak 1969. With the true minimum scale = 1 never increases the distance to a minimiser of a convex f. With only a
     lower bound the step is too long near the minimum: take scale = 1/2 (Hazan and Kakade 2019) and a finite h_max.
-    A row where f falls below f_star gets a step of zero and stops as 'step too small' at once.
+    Where f is not above f_star the step is zero: the row stops as 'step too small', and its message names f_star.
 
     Raises BadValue for scale <= 0 or h_max <= 0.
     """
@@ -41,6 +42,10 @@ class Polyak(Controller):
     @property
     def looks_back(self) -> bool:
         return False
+
+    def why_no_step(self, value: float, row: int) -> Reason | None:
+        f_star = float(self.f_star[row] if isinstance(self.f_star, Tensor) else self.f_star)
+        return not_above(value, f_star) if value <= f_star else None
 
     def start(self, point: Point) -> tuple[Tensor, Memory]:
         return self._step(point.evaluation), {}
