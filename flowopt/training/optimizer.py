@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from flowopt.blocks import SCALAR, Blocks
 from flowopt.errors import BadValue, check_choice, check_count, check_range
 from flowopt.kernel import Method
+from flowopt.reasons import Reason, same_again
 from flowopt.state import Measure
 from flowopt.training.calls import (
     check_call,
@@ -390,8 +391,21 @@ class FlowOptimizer(Optimizer):
         flow["nonfinite"] += ~torch.isfinite(outcome.value + outcome.square)
         counts = {name: flow[name].clone() for name in COUNTS}
         self._last = LastStep(outcome, told, [slot.name for slot in slots], first, counts)
-        if outcome.held.is_cpu and bool(outcome.held):  # elsewhere asking would wait for the device
-            self._warn(self._last)
+        if outcome.held.is_cpu:  # elsewhere asking would wait for the device
+            if bool(outcome.held):
+                self._warn(self._last)
+            elif (reason := self._stands_still(outcome)) is not None:
+                self._say("step", f"flowopt: {reason.what}; nothing moves. {reason.cure}. This is said once")
+
+    def _stands_still(self, outcome: Outcome) -> Reason | None:
+        """Why the parameters will be where they were on the next batch too, as far as the step-size rule goes."""
+        rule, h = self.method.controller, float(self._flow["h"])
+        if h == 0:
+            sign = -1.0 if self.param_groups[0]["maximize"] else 1.0
+            return rule.why_no_step(sign * float(outcome.value), 0)
+        if rule.rejects and not bool(outcome.taken) and h == float(outcome.h):
+            return same_again(rule.name, h)
+        return None
 
     def _warn(self, last: LastStep) -> None:
         if last.ended:
