@@ -4,6 +4,7 @@ import math
 import os
 import signal
 
+import numpy as np
 import pytest
 import torch
 from together import together
@@ -16,6 +17,7 @@ from flowopt.kernel import Method
 from flowopt.papers import METHODS
 from flowopt.state import Status
 from flowopt.systems.newton_flow import NewtonFlow
+from flowopt.testing.rounding import common_length, nudged
 from flowopt.training import evaluation, models, tasks
 from flowopt.training.batches import batches
 from flowopt.training.ensemble import Ensemble
@@ -53,6 +55,25 @@ def distance(a: nn.Module, b: nn.Module) -> float:
     return float((vector(a) - vector(b)).abs().max() / vector(b).abs().max())
 
 
+def from_nudged_starts(model_fn):
+    """The same networks, every parameter moved by one ulp."""
+
+    def build(seed: int) -> nn.Module:
+        model = model_fn(seed).double()
+        for parameter in model.parameters():
+            parameter.data = nudged(parameter.data, seed)
+        return model
+
+    return build
+
+
+def rounding(one: nn.Module, replayed: nn.Module) -> float:
+    """How far rounding in every step may take a network: a thousand times as far as one ulp at its start took it."""
+    bound = 1000 * max(distance(one, replayed), torch.finfo(torch.float64).eps)
+    assert bound < 1e-6, "one ulp decides where this training goes: a comparison says nothing"
+    return bound
+
+
 PER_MEMBER = {
     "gd": {"lr": [0.05, 0.3, 1.0], "weight_decay": [0.0, 1e-3, 1e-1]},
     "gdm": {"lr": [0.01, 0.03, 0.1], "beta": [0.0, 0.5, 0.9]},
@@ -80,16 +101,26 @@ PER_MEMBER = {
 def test_a_member_moves_as_an_optimizer_of_its_own(name):
     given = PER_MEMBER.get(name, {})
     epochs = 1 if METHODS[name].build().needs_hvp else EPOCHS
-    ensemble = Ensemble(perceptron, MEMBERS, name, given, seeds=SEEDS, dtype=torch.float64, chunk=2)
-    ensemble.fit(INPUTS, TARGETS, epochs=epochs, batch_size=SIZE, seed=4)
+    ensemble, replay = (
+        Ensemble(model_fn, MEMBERS, name, given, seeds=SEEDS, dtype=torch.float64, chunk=2)
+        for model_fn in (perceptron, from_nudged_starts(perceptron))
+    )
+    for each in (ensemble, replay):
+        each.fit(INPUTS, TARGETS, epochs=epochs, batch_size=SIZE, seed=4)
     assert ensemble.steps == epochs * len(INPUTS) // SIZE
     for row, seed in enumerate(SEEDS):
         own = {key: value[row] if isinstance(value, list) else value for key, value in given.items()}
         model, steps, losses = trained_alone(name, own, seed, epochs)
         assert ensemble.status[row] == Status.RUNNING
-        assert distance(ensemble.member(row), model) < 1e-10
-        torch.testing.assert_close(torch.tensor(ensemble.record.h[:, row]), steps, rtol=1e-8, atol=0, equal_nan=True)
-        torch.testing.assert_close(torch.tensor(ensemble.record.loss[:, row]), losses, rtol=1e-8, atol=0)
+        ours, replayed = (
+            torch.tensor(np.stack([each.record.h[:, row], each.record.loss[:, row]], -1)) for each in (ensemble, replay)
+        )
+        length = common_length(replayed, ours, rtol=1e-10, atol=0)
+        assert length >= len(INPUTS) // SIZE
+        alone = torch.stack([steps, losses], -1)
+        torch.testing.assert_close(ours[:length], alone[:length], rtol=1e-7, atol=0, equal_nan=True)
+        if length == len(ours):
+            assert distance(ensemble.member(row), model) < rounding(ensemble.member(row), replay.member(row))
 
 
 def trained_alone(name: str, own: dict, seed: int, epochs: int) -> tuple[nn.Module, Tensor, Tensor]:
@@ -159,17 +190,19 @@ def test_a_method_of_parts_has_the_hessian_at_every_stage():
 
 @pytest.mark.parametrize("name", ["elra", "ecdsep", "flow"])
 def test_any_order_and_any_chunk_of_members_gives_the_same(name):
-    def train(seeds, chunk):
-        ensemble = Ensemble(perceptron, len(seeds), name, seeds=seeds, dtype=torch.float64, chunk=chunk)
+    def train(seeds, chunk, model_fn=perceptron):
+        ensemble = Ensemble(model_fn, len(seeds), name, seeds=seeds, dtype=torch.float64, chunk=chunk)
         ensemble.fit(INPUTS, TARGETS, epochs=2, batch_size=SIZE)
         return [ensemble.member(row) for row in range(len(seeds))]
 
     together = train([0, 1, 2, 3, 4], None)
     reversed_ = train([4, 3, 2, 1, 0], 2)[::-1]
     alone = [train([seed], None)[0] for seed in range(5)]
+    replayed = train([0, 1, 2, 3, 4], None, from_nudged_starts(perceptron))
     for row in range(5):
-        assert distance(reversed_[row], together[row]) < 1e-12
-        assert distance(alone[row], together[row]) < 1e-12
+        bound = rounding(together[row], replayed[row])
+        assert distance(reversed_[row], together[row]) < bound
+        assert distance(alone[row], together[row]) < bound
     assert distance(together[0], together[1]) > 1e-2
 
 
@@ -404,7 +437,9 @@ def test_batch_norm_without_running_statistics_runs():
     assert ensemble.status == [Status.RUNNING] * MEMBERS
 
 
-IMAGES, SERIES, TOKENS = torch.randn(12, 1, 8, 8), torch.randn(12, 5, 3), torch.arange(108).view(12, 9) % 7
+IMAGES = torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+SERIES = torch.randn(12, 5, 3, generator=torch.Generator().manual_seed(3))
+TOKENS = torch.arange(108).view(12, 9) % 7
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
@@ -422,11 +457,16 @@ def test_networks_of_every_kind(spec, task, inputs, targets, outputs, options):
         shape = inputs.shape[1:]
         return models.build(spec, input_shape=shape, outputs=outputs, task=task, seed=seed, **options)
 
-    ensemble = Ensemble(model_fn, 2, "elra", seeds=SEEDS[:2], task=task, dtype=torch.float64)
+    ensemble, replay = (
+        Ensemble(make, 2, "elra", seeds=SEEDS[:2], task=task, dtype=torch.float64)
+        for make in (model_fn, from_nudged_starts(model_fn))
+    )
     found = {"loss": [], **{name: [] for name in tasks.metrics_for(task)}}
     inputs, targets = (x.double() if x.is_floating_point() else x for x in (inputs, targets))
     for _ in range(4):
         ensemble.step(inputs, targets)
+        replay.step(inputs, targets)
+    bounds = [rounding(ensemble.member(row), replay.member(row)) for row in range(2)]
     for row, seed in enumerate(SEEDS[:2]):
         model = seeded(model_fn, seed)
         optimizer = FlowOptimizer(model.parameters(), "elra", seed=seed)
@@ -436,7 +476,7 @@ def test_networks_of_every_kind(spec, task, inputs, targets, outputs, options):
             loss.backward()
             optimizer.step(loss=loss)
         with optimizer.accepted():
-            assert distance(ensemble.member(row), model) < 1e-12
+            assert distance(ensemble.member(row), model) < bounds[row]
             alone = evaluation.evaluate(model, inputs, targets, tasks.task(task))
         assert [name for name, _ in ensemble.member(row).named_parameters()] == [n for n, _ in model.named_parameters()]
         for name, value in alone.items():
@@ -444,7 +484,7 @@ def test_networks_of_every_kind(spec, task, inputs, targets, outputs, options):
     ours = ensemble.evaluate(inputs, targets)
     assert ours.keys() == found.keys()
     for name, column in ours.items():
-        torch.testing.assert_close(column, torch.tensor(found[name], dtype=torch.float64), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(column, torch.tensor(found[name], dtype=torch.float64), rtol=max(bounds), atol=0)
 
 
 def test_frozen_parameters_and_buffers_are_a_members_own_and_stay():
