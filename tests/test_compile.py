@@ -28,7 +28,12 @@ def _fresh_compiler() -> Iterator[None]:
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize("name", STRAIGHT)
+QUICK = ("gdm", "ecco", "ecdsep", "elra", "adam")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in STRAIGHT]
+)
 def test_a_step_is_one_graph(name: str) -> None:
     chosen = method(name)
     measure = Measured(problem("rosenbrock").value_and_gradient, rosenbrock_hessian)
