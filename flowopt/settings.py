@@ -98,6 +98,8 @@ def parse_starts(texts: Sequence[str]) -> NDArray[np.float64] | None:
             points.append([float(number) for number in text.replace(",", " ").split()])
         except ValueError:
             raise BadValue(f"a start is numbers with commas between them, like -1.2,1; not {text!r}") from None
+        if not points[-1]:
+            raise BadValue("a start is numbers with commas between them, like -1.2,1; not an empty text")
     if len({len(point) for point in points}) > 1:
         raise BadValue(f"all starts need the same number of coordinates, not {[len(point) for point in points]}")
     return np.array(points) if points else None

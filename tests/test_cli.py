@@ -397,6 +397,8 @@ def test_starts_and_grids():
         parse_starts(["1,2", "1"])
     with pytest.raises(BadValue, match="numbers with commas"):
         parse_starts(["1;2"])
+    with pytest.raises(BadValue, match="not an empty text"):
+        parse_starts(["1,2", ""])
     problem = flowopt.problem("rosenbrock", dim=3)
     starts = grid(problem, 4)
     assert starts.shape == (64, 3)

@@ -83,9 +83,9 @@ def epsilon(
 
     given = sort_out(set_, [method])
     for option, value, least in (("--epochs", epochs, 1), ("--batch-size", batch_size, 1), ("--seed", seed, 0)):
-        check_count("flowopt epsilon", option, value, least)
+        check_count("epsilon", option, value, least)
     for wanted in eps:
-        check_positive("flowopt epsilon", **{"--eps": wanted})
+        check_positive("epsilon", **{"--eps": wanted})
     check_names(dataset, model, given.model, given.data)
     rules(make_optimizer(method, given.methods[method], nn.Linear(1, 1)))  # raises for one outside the family
     place, name = device_named(device), folder_name(dataset, model, method, "epsilon")

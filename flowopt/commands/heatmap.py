@@ -90,7 +90,7 @@ def heatmap(
 
     given = sort_out(set_, [method])
     for option, value in (("--seeds", seeds), ("--epochs", epochs), ("--batch-size", batch_size)):
-        check_count("flowopt heatmap", option, value, 1)
+        check_count("heatmap", option, value, 1)
     check_names(dataset, model, given.model, given.data)
     fixed = given.methods[method]
     axes = (parse_axis(x, method, fixed), parse_axis(y, method, fixed))

@@ -75,7 +75,7 @@ def train(
     chosen = list(dict.fromkeys(method))
     given = sort_out(set_, chosen)
     for option, value, least in (("--epochs", epochs, 1), ("--batch-size", batch_size, 1), ("--seed", seed, 0)):
-        check_count("flowopt train", option, value, least)
+        check_count("train", option, value, least)
     check_names(dataset, model, given.model, given.data)
     for name, parameters in given.methods.items():
         check_optimizer(name, parameters, limiting)
