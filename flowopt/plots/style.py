@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from flowopt import __version__
 from flowopt.files import replacing
 from flowopt.state import Status
 
@@ -113,5 +115,13 @@ def write(drawn: Figure, path: str | Path | None, dpi: int = DPI) -> Figure:
         if not target.suffix:
             target = target.with_suffix(".png")
         with replacing(target) as file, matplotlib.rc_context(FONTS):
-            drawn.savefig(file, format=target.suffix[1:], dpi=dpi)
+            drawn.savefig(file, format=target.suffix[1:], dpi=dpi, metadata=_about(drawn, target.suffix))
     return drawn
+
+
+def _about(drawn: Figure, suffix: str) -> dict[str, str] | None:
+    """For a PNG the version that drew it and all that is written in it, to be read without looking."""
+    if suffix.lower() != ".png":
+        return None  # other formats hold their texts as such, and know other keys
+    texts = [text.get_text() for text in drawn.findobj(Text) if text.get_visible()]
+    return {"Software": f"flowopt {__version__}", "Description": "\n".join(filter(None, texts))}
