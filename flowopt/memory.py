@@ -1,14 +1,25 @@
-"""How much memory a process may still take, and how running out of it is told from other errors."""
+"""What memory a process may still take, whether something fits into it, and which errors say that it ran out."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from flowopt.errors import BadValue
+
 MACHINE, PROCESS, GROUPS = Path("/proc/meminfo"), Path("/proc/self"), Path("/sys/fs/cgroup")
+
+NOT_WORTH_ASKING = 50e6
+"""Bytes that are simply taken."""
+
+SHARE = 0.8
+"""Of what is free; the rest is for the steps themselves."""
+
+LONG = 100_000
+"""A run's worst case is counted up to so many records: runs mostly stop long before."""
 
 UNLIMITED = 2**60
 """A container's bound from here on is none: the first version of Linux's control groups writes one near 2^63."""
@@ -21,6 +32,14 @@ def available() -> float:
     nothing is known.
     """
     return max(0.0, min([*_machine(), *_limits(), *_containers()], default=math.inf))
+
+
+def check_fits(what: str, needed: float, cure: Callable[[float], str], free: Callable[[], float], where: str) -> None:
+    """Raise BadValue unless so many bytes fit into what is free; `cure` says what to do where only so many would."""
+    if needed > NOT_WORTH_ASKING and needed > SHARE * (left := free()):
+        raise BadValue(
+            f"{what} may take {readable(needed)}, and {readable(left)} {where} are free; {cure(SHARE * left)}"
+        )
 
 
 def ran_out(error: BaseException) -> bool:

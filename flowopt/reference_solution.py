@@ -21,6 +21,7 @@ from flowopt.parts import System
 from flowopt.problems.batching import understood
 from flowopt.problems.own import as_problem
 from flowopt.problems.problem import Problem
+from flowopt.record import Recorder
 from flowopt.registry import lookup
 from flowopt.replay import Solo, side_by_side
 from flowopt.sentences import standing
@@ -104,7 +105,8 @@ def reference(
         "dtype": "float64",
         "objective": problem.batching.how if problem.batching else "",
     }
-    trajectory = side_by_side(solos, 1, about)
+    recorder = Recorder(len(solos), starts.shape[1], 1, longest=len(grid))
+    trajectory = side_by_side(solos, recorder, about)
     if dense:
         trajectory.dense = _dense(fields, solutions, float(t_end))
     return trajectory

@@ -27,11 +27,9 @@ class Solo:
     """Evaluations: gradient, value, hvp."""
 
 
-def side_by_side(solos: Sequence[Solo], every: int, about: dict[str, Any]) -> Trajectory:
-    """The Trajectory of all rows; every n-th attempt is kept (0: the start and the end)."""
-    x = torch.from_numpy(solos[0].columns["x"])
+def side_by_side(solos: Sequence[Solo], recorder: Recorder, about: dict[str, Any]) -> Trajectory:
+    """The Trajectory of all rows, of which the recorder keeps what it wants."""
     lengths = torch.tensor([len(solo.columns["f"]) for solo in solos])
-    recorder = Recorder(len(solos), x.shape[1], every, x.dtype, longest=int(lengths.max()))
     best = [int(lowest(solo.columns["f"])) for solo in solos]
     bests = {
         f"best_{name}": torch.from_numpy(np.stack([s.columns[name][i] for s, i in zip(solos, best, strict=True)]))

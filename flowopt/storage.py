@@ -13,24 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowopt.errors import BadValue
-from flowopt.memory import available, readable
+from flowopt.memory import LONG, available, check_fits, readable
 
 Array = NDArray[Any]
 
 REST = "trajectory.npz"
 """What a folder holds beside its columns; it is written last, so a folder without it is not a whole record."""
 
-LONG = 100_000
-"""A run's worst case is counted up to so many records: rows mostly stop long before."""
-
 BLOCK = 256
 """Records that a file has room for at first; it doubles when they are full."""
-
-NOT_WORTH_ASKING = 50e6
-"""Bytes that are simply taken."""
-
-SHARE = 0.8
-"""Of what is free; the rest is for the steps themselves."""
 
 HEADER = 128
 """Bytes before the numbers of a NumPy file, as NumPy writes it for a shape like ours."""
@@ -123,15 +114,13 @@ def storage(rows: int, record: int, records: int, folder: str | Path | None, cur
 
     Raises BadValue where the worst case does not fit; `cure` says what to do where only so many records would.
     """
-    needed = float(min(records, LONG) * record)
-    if needed > NOT_WORTH_ASKING:
-        free = available() if folder is None else _free_on_disk(Path(folder))
-        if needed > SHARE * free:
-            where = "of memory" if folder is None else "on that disk"
-            raise BadValue(
-                f"the record of this run may take {readable(needed)} ({rows} row(s), {records} records), and "
-                f"{readable(free)} {where} are free; {cure(int(SHARE * free / record))}"
-            )
+    check_fits(
+        f"the record of this run ({rows} row(s), {records} records)",
+        float(min(records, LONG) * record),
+        lambda room: cure(int(room / record)),
+        available if folder is None else lambda: _free_on_disk(Path(folder)),
+        "of memory" if folder is None else "on that disk",
+    )
     return InMemory(records) if folder is None else OnDisk(folder, records)
 
 

@@ -1,5 +1,6 @@
 """Records that do not fit: refused before the first step, written to disk, or cut off with what was done."""
 
+import dataclasses
 import errno
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import torch
 import flowopt
 from flowopt import memory
 from flowopt.record import COLUMNS
+from flowopt.training import fit, tasks
+from flowopt.training.datasets.dataset import Dataset
 
 LIMITED = """
 import resource, sys
@@ -44,7 +47,7 @@ def scarce(monkeypatch):
 
     def free(size):
         monkeypatch.setattr("flowopt.storage.available", lambda: size)
-        monkeypatch.setattr("flowopt.storage.NOT_WORTH_ASKING", 0)
+        monkeypatch.setattr("flowopt.memory.NOT_WORTH_ASKING", 0)
 
     return free
 
@@ -68,17 +71,16 @@ def test_a_run_that_memory_does_not_hold_is_refused_or_ends_with_what_was_done()
     done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     refused, ended = done.stdout.splitlines()
-    assert "may take 3.66 GB (50000 row(s), 1002 records)" in refused
+    assert "the record of this run (50000 row(s), 1002 records) may take 3.66 GB, and" in refused
     assert "record_every=" in refused
     assert ended.startswith("interrupted interrupted: memory ran out (Unable to allocate")
 
 
 def test_what_the_refusal_names_does_run(scarce):
     scarce(200 * 73 * 100)  # 100 records of 200 rows in two dimensions, of which 80 may be used
-    for method in ("gd", "ecco", "torch:SGD"):
+    for method, more in (("gd", {}), ("ecco", {}), ("torch:SGD", {"lr": 1e-3}), ("scipy:BFGS", {"max_steps": 1000})):
         calls = []
-        options = {"x0": np.ones((200, 2)), "method": method, "max_steps": 1000, "gtol": 0.0, "lr": 1e-3}
-        options = {name: value for name, value in options.items() if method != "ecco" or name != "lr"}
+        options = {"x0": np.ones((200, 2)), "method": method, "max_steps": 1000, "gtol": 0.0, **more}
         with pytest.raises(flowopt.BadValue, match=r"keep fewer records \(record_every=13\) or keep only the ends"):
             flowopt.minimize(counted(calls), **options)
         assert not calls
@@ -147,7 +149,7 @@ def test_a_full_disk_is_refused_before_or_ends_the_run(tmp_path, monkeypatch):
 
 def test_the_disk_is_asked_before_the_first_step(tmp_path, monkeypatch):
     monkeypatch.setattr("flowopt.storage.shutil.disk_usage", lambda path: SimpleNamespace(free=10**8))
-    with pytest.raises(flowopt.BadValue, match=r"14.6 GB .* and 100 MB on that disk are free; .*or make fewer steps"):
+    with pytest.raises(flowopt.BadValue, match=r"14.6 GB, and 100 MB on that disk are free; .*or make fewer steps"):
         flowopt.minimize("rosenbrock", np.zeros((200_000, 2)), "gd", record_to=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -195,3 +197,68 @@ def test_the_least_of_all_bounds_is_available(tmp_path, monkeypatch):
     for path in (process / "cgroup", groups / "memory" / "job" / "memory.stat"):
         path.unlink()
     assert memory.available() == 8_192_000
+
+
+def test_the_record_of_an_ensemble_is_worked_out(monkeypatch):
+    monkeypatch.setattr(memory, "NOT_WORTH_ASKING", 0)
+    inputs, targets = torch.ones(10, 3), torch.arange(10) % 2
+    ensemble = flowopt.Ensemble(lambda seed: torch.nn.Linear(3, 2), 4, "gd")
+    monkeypatch.setattr("flowopt.training.ensemble.available", lambda: 5 * 8 * 4 * 10 / memory.SHARE)
+    match = r"the record of 4 members over 20 steps may take 3.2 kB, .*record_every = 2, or 0 for none"
+    with pytest.raises(flowopt.BadValue, match=match):
+        ensemble.fit(inputs, targets, epochs=10, batch_size=5)
+    assert ensemble.steps == 0
+    for every in (2, 0):
+        ensemble.record_every = every
+        ensemble.fit(inputs, targets, epochs=10, batch_size=5)
+    assert len(ensemble.record.loss) == 10
+
+
+def test_training_ends_with_what_was_done(tmp_path):
+    class Greedy(torch.nn.Linear):
+        left = 7
+
+        def forward(self, x):
+            self.left -= self.training
+            if self.left < 0:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
+            return super().forward(x.flatten(1))
+
+    inputs, targets = torch.linspace(0, 1, 160).reshape(40, 1, 2, 2), torch.arange(40) % 2
+    data = Dataset("points", "classification", inputs, targets, inputs, targets, 2)
+
+    def train(left, resume=False, out=tmp_path / "run", epochs=3):
+        torch.manual_seed(0)
+        model = Greedy(4, 2)
+        model.left = left
+        optimizer = flowopt.FlowOptimizer(model.parameters(), "elra")
+        return fit(model, data, optimizer, epochs=epochs, batch_size=10, out=out, resume=resume)
+
+    history = train(7)
+    assert (history.status, len(history.epochs), len(history.steps)) == ("interrupted", 1, 7)
+    assert "memory ran out (CUDA out of memory. Tried to allocate 20.00 MiB); try a smaller" in history.message
+    resumed, whole = train(100, resume=True), train(100, out=None)
+    assert (resumed.status, str(resumed.steps)) == ("complete", str(whole.steps))  # the checkpoint is that of a whole epoch
+    with pytest.raises(RuntimeError, match="CUDA out of memory"):
+        train(0, out=None)  # nothing was done
+    with pytest.raises(flowopt.BadValue, match="resume=True needs the folder"):
+        train(9, resume=True, out=None)
+
+
+def test_an_ensemble_ends_with_what_was_done():
+    inputs, targets = torch.ones(10, 3), torch.arange(10) % 2
+    calls = []
+
+    def loss(outputs, targets):
+        calls.append(1)
+        if len(calls) > 6:
+            raise MemoryError("Unable to allocate")
+        return torch.nn.functional.cross_entropy(outputs, targets)
+
+    task = dataclasses.replace(tasks.task("classification"), loss=loss, loss_of_many=None)
+    ensemble = flowopt.Ensemble(lambda seed: torch.nn.Linear(3, 2), 2, "gd", task=task)
+    with pytest.warns(UserWarning, match=r"interrupted after [1-9]\d* steps: memory ran out \(Unable to allocate\)"):
+        ensemble.fit(inputs, targets, epochs=100, batch_size=5)
+    assert len(ensemble.record.loss) == ensemble.steps
+    with pytest.raises(MemoryError):
+        flowopt.Ensemble(lambda seed: torch.nn.Linear(3, 2), 2, "gd", task=task).fit(inputs, targets, epochs=1)

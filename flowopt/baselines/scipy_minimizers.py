@@ -16,11 +16,12 @@ from torch import Tensor
 
 from flowopt.errors import BadValue, UnknownName
 from flowopt.interruption import interruption
+from flowopt.memory import ran_out
 from flowopt.objective import Objective
 from flowopt.problems.problem import Problem
 from flowopt.progress import Callback, Progress, progress_bar
 from flowopt.reasons import REASONS, UNDEFINED_START, higher_than_before
-from flowopt.record import COLUMNS
+from flowopt.record import COLUMNS, Recorder
 from flowopt.replay import Solo, side_by_side
 from flowopt.sentences import standing
 from flowopt.state import Status
@@ -86,6 +87,7 @@ class ScipyMinimizer:
         needs_hessian = self.method in HESSIANS or self.method in ("trust-ncg", "trust-krylov")
         if needs_hessian and not problem.differentiable_twice:
             raise BadValue(f"{self.name} needs Hessians, which {problem.name} does not have; use scipy:BFGS")
+        recorder = Recorder(q.shape[0], q.shape[1], record_every, q.dtype, longest=max_steps)  # is there room for it?
         solos: list[Solo] = []
         label = f"{self.name} on {problem.name}"
         with torch.no_grad(), interruption() as interrupted, progress_bar(progress, label, len(q) * max_steps) as bar:
@@ -106,7 +108,7 @@ class ScipyMinimizer:
                 solos.append(row.solo(end))
         return side_by_side(
             solos,
-            record_every,
+            recorder,
             {
                 "problem": problem.name,
                 "method": self.name,
@@ -169,6 +171,10 @@ class _Row:
             return stop
         except KeyboardInterrupt:  # raised inside the objective, or by a second Ctrl-C
             return Stop(Status.INTERRUPTED, "interrupted")
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out(error):
+                raise
+            return Stop(Status.INTERRUPTED, "interrupted: memory ran out")
         iterations = result.get("nit", result.nfev)  # COBYLA reports no nit, and its maxiter is a number of calls
         limited = not result.success and iterations >= self.max_steps
         status = Status.CONVERGED if result.success else Status.MAX_STEPS if limited else Status.SOLVER_FAILED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +16,7 @@ from flowopt.blocks import SCALAR, Blocks
 from flowopt.errors import BadValue, check_count, check_range, shown
 from flowopt.interruption import interruption
 from flowopt.kernel import Method
+from flowopt.memory import LONG, available, check_fits, ran_out
 from flowopt.papers import as_method
 from flowopt.parameters import as_parameter
 from flowopt.progress import progress_bar
@@ -180,17 +182,18 @@ class Ensemble:
         """Train on samples ``(N, ...)`` for some more epochs, or until no member is left.
 
         `seed` orders the samples for all members, as `flowopt.training.fit` orders them; with None each member has the
-        order of its own seed. The last batch of an epoch may be smaller. Ctrl-C ends it after the step under way.
+        order of its own seed. The last batch of an epoch may be smaller. Ctrl-C ends it after the step under way, and
+        memory that runs out before its end, with a warning. Raises BadValue for a record that memory would not hold.
         """
         check_count("fit", "epochs", epochs, 0)
         check_count("fit", "batch_size", batch_size, 1)
         inputs, targets = self._checked(inputs, targets, True)
+        self._check_record(epochs * math.ceil(len(inputs) / batch_size))
         with progress_bar(progress, f"{self.method.name}, {len(self)} members", epochs) as bar, interruption() as asked:
             for done in range(epochs):
                 for batch in self._batches(inputs, targets, batch_size, seed):
-                    if asked() or len(self.endings) == len(self):
+                    if asked() or len(self.endings) == len(self) or not self._step_fits(batch):
                         return
-                    self._step(batch)
                 self.epochs += 1
                 bar(done + 1)
 
@@ -260,6 +263,33 @@ class Ensemble:
             seeds = torch.tensor(self.seeds, device=inputs.device)
             for samples in torch.split(order(len(inputs), seeds, self.epochs), size, dim=1):
                 yield Batch(inputs, targets, samples)
+
+    def _check_record(self, steps: int) -> None:
+        one, records = 5 * SCALAR.itemsize * len(self), steps // self.record_every if self.record_every else 0
+        device = self.model.device
+        check_fits(
+            f"the record of {len(self)} members over {steps} steps",
+            float(one * min(records, LONG)),
+            lambda room: f"keep fewer records: record_every = {math.ceil(steps * one / max(room, one))}, or 0 for none",
+            available if device.type == "cpu" else lambda: torch.cuda.mem_get_info(device)[0],
+            "of memory",
+        )
+
+    def _step_fits(self, batch: Batch) -> bool:
+        """Make a step; False where memory ran out after others had been made, which is said."""
+        try:
+            self._step(batch)
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out(error) or not self.steps:
+                raise
+            reason = str(error).split("\n", 1)[0]
+            warnings.warn(
+                f"flowopt: interrupted after {self.steps} steps: memory ran out ({reason}). Some members may have made "
+                "the next step already; try a smaller chunk, or a larger record_every",
+                stacklevel=3,
+            )
+            return False
+        return True
 
     @torch.no_grad()
     def _step(self, batch: Batch) -> Tensor:

@@ -10,9 +10,10 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from flowopt.errors import check_count
+from flowopt.errors import BadValue, check_count
 from flowopt.files import plain
 from flowopt.interruption import interruption
+from flowopt.memory import ran_out
 from flowopt.progress import progress_bar
 from flowopt.training import checkpoint, tasks
 from flowopt.training.batch_size import BatchSizeController
@@ -67,7 +68,7 @@ def fit(
     Training takes place where the model lies: move it to the GPU first; the samples follow. A method that judges a step
     by the loss after it is evaluated, and saved in model.pt, at its last accepted parameters. Ctrl-C ends the run after
     the step under way; with `out`, `resume` goes on within the epoch. A run that diverges ends and says why:
-    ``history.message``.
+    ``history.message``; so does one whose memory runs out, and its checkpoint is that of the last epoch.
 
     Raises BadValue for numbers out of range, a folder that has a run already (unless `resume`), and a checkpoint of
     other settings or one that cannot be read.
@@ -85,6 +86,8 @@ def fit(
     history = History(plain(described))
     chosen = tasks.task(data.task) if task is None else task
     run = Run(model, data, optimizer, batch_size, seed, chosen, scheduler, growth, history)
+    if resume and out is None:
+        raise BadValue("fit: resume=True needs the folder of the run to go on with: out=...")
     folder = None if out is None else Path(out)
     kept = None
     if folder is not None:
@@ -110,10 +113,16 @@ def _epochs(
     history = run.history
     history.begin()
     while history.status == "running" and run.epoch <= epochs:
-        with progress_bar(progress, f"epoch {run.epoch} of {epochs}", run.steps_to_do()) as bar:
-            finished = run.train(asked, bar)
+        try:
+            with progress_bar(progress, f"epoch {run.epoch} of {epochs}", run.steps_to_do()) as bar:
+                finished = run.train(asked, bar)
+            if finished:
+                run.finish_epoch()
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out(error) or not history.steps:
+                raise
+            return _out_of_memory(history, error, folder)
         if finished:
-            run.finish_epoch()
             answers = [callback(history) for callback in callbacks]
             if any(answers):
                 history.end("stopped", f"stopped by a callback after epoch {len(history.epochs)}")
@@ -125,3 +134,12 @@ def _epochs(
         if folder is not None:
             run.save(folder)
     history.end("complete", f"{len(history.epochs)} epochs done")  # resumed, and there was nothing left to do
+
+
+def _out_of_memory(history: History, error: BaseException, folder: Path | None) -> None:
+    """End a run within a step: its checkpoint stays that of the last epoch, as the parameters may be half moved."""
+    reason = str(error).split("\n", 1)[0] or "MemoryError"
+    done = f"{len(history.steps)} steps, {len(history.epochs)} epochs"
+    history.end("interrupted", f"interrupted after {done}: memory ran out ({reason}); try a smaller batch_size")
+    if folder is not None:
+        history.save(folder)

@@ -77,14 +77,16 @@ class Run:
         """The steps of the epoch that are still to do; whether they were all done before somebody asked to stop."""
         self.model.train()
         done = len(self.history.of_epoch(self.epoch))
-        for group in islice(self._groups(), done, None):
-            if asked():
-                break
-            self._step(group)
-            done += 1
-            bar(done)
-        self.history.steps += [read() for read in self._unread]
-        self._unread.clear()
+        try:
+            for group in islice(self._groups(), done, None):
+                if asked():
+                    break
+                self._step(group)
+                done += 1
+                bar(done)
+        finally:
+            self.history.steps += [read() for read in self._unread]
+            self._unread.clear()
         return not asked()
 
     def steps_to_do(self) -> int:
