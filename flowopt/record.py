@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from flowopt.errors import BadValue
 from flowopt.sentences import Sentences
-from flowopt.storage import OnDisk, Storage, storage
+from flowopt.storage import InMemory, OnDisk, Storage, storage
 from flowopt.trajectory import Trajectory
 
 Array = NDArray[Any]
@@ -70,9 +71,15 @@ class Recorder:
         record = sum(math.prod(shape) * kind.itemsize for shape, kind in shapes.values())
         self._most = 2 + (longest // every if every else 0)
         self._storage = storage(size, record, self._most, to, lambda fits: self._cure(fits, longest, to))
-        self._columns = {
-            name: _Column(self._storage, name, shape, _numpy(kind)) for name, (shape, kind) in shapes.items()
-        }
+        try:
+            self._columns = {
+                name: _Column(self._storage, name, shape, _numpy(kind)) for name, (shape, kind) in shapes.items()
+            }
+        except MemoryError as error:
+            if isinstance(self._storage, OnDisk):
+                self._storage.remove()
+            cure = self._cure(2, longest, to)
+            raise BadValue(f"there is no room for the record of this run: {error}; {cure}") from error
         self._room = self._storage.first
         self._ballast: Array | None = np.empty(BALLAST * size * dim)
         self._attempts: list[int] = []
@@ -146,7 +153,7 @@ class Recorder:
         if self._attempts[-1] != last:  # the final points always stand in the last record
             self._attempts.append(last)
         attempts = np.array(self._attempts, dtype=np.int64)
-        columns = {name: column.array[: len(attempts)] for name, column in self._columns.items()}
+        columns = {name: column.cut(len(attempts)) for name, column in self._columns.items()}
         for gone, after, end in self._retired:
             # a row that stopped between two records, or before the last one, shows its end from then on
             ends_here = attempts[after:] == self.stopped_at[gone[0]]
@@ -247,6 +254,13 @@ class _Column:
     def write_numbers(self, start: int, values: tuple[int, ...]) -> None:
         """Records from `start` on, each the same for all rows; rows that have left get their end in the end."""
         self._tensor[start : start + len(values)] = torch.tensor(values, dtype=self._tensor.dtype).unsqueeze(-1)
+
+    def cut(self, length: int) -> Array:
+        """The first records; of arrays that are mostly unused the rest is given back."""
+        if isinstance(self._storage, InMemory) and 2 * length < len(self.array):
+            self.array = self.array[:length].copy()
+            self._tensor = torch.from_numpy(self.array)
+        return self.array[:length]
 
     def reserve(self, length: int) -> None:
         """Make room for so many records."""

@@ -93,7 +93,23 @@ def test_what_the_refusal_names_does_run(scarce):
 
 def test_a_run_that_stops_early_may_be_given_many_steps(scarce):
     scarce(10e6)
-    assert flowopt.minimize("rosenbrock", method="newton", max_steps=10**9).converged.all()
+    run = flowopt.minimize("rosenbrock", method="newton", max_steps=10**9)
+    assert run.converged.all()
+    for name in COLUMNS:  # and gives back what it did not use
+        array = getattr(run, name)
+        assert array.base is None or array.base.nbytes <= 2 * array.nbytes
+
+
+def test_memory_that_is_free_but_not_given_is_refused_too(monkeypatch, tmp_path):
+    def nothing(*arguments):
+        raise MemoryError("Unable to allocate")
+
+    monkeypatch.setattr("flowopt.storage.InMemory.column", nothing)
+    monkeypatch.setattr("flowopt.storage.OnDisk._mapped", nothing)
+    for place in (None, tmp_path / "run"):
+        with pytest.raises(flowopt.BadValue, match="no room for the record of this run: Unable to allocate; keep only"):
+            flowopt.minimize("rosenbrock", method="gd", record_to=place)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_record_on_disk_is_the_record(tmp_path, monkeypatch):
@@ -238,7 +254,8 @@ def test_training_ends_with_what_was_done(tmp_path):
     assert (history.status, len(history.epochs), len(history.steps)) == ("interrupted", 1, 7)
     assert "memory ran out (CUDA out of memory. Tried to allocate 20.00 MiB); try a smaller" in history.message
     resumed, whole = train(100, resume=True), train(100, out=None)
-    assert (resumed.status, str(resumed.steps)) == ("complete", str(whole.steps))  # the checkpoint is that of a whole epoch
+    # the checkpoint was that of a whole epoch
+    assert (resumed.status, str(resumed.steps)) == ("complete", str(whole.steps))
     with pytest.raises(RuntimeError, match="CUDA out of memory"):
         train(0, out=None)  # nothing was done
     with pytest.raises(flowopt.BadValue, match="resume=True needs the folder"):

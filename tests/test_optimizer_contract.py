@@ -98,6 +98,7 @@ def test_a_state_of_an_older_version_goes_on(name):  # 4.6
     del saved["state"]["flow"]["nonfinite"]
     again.load_state_dict(saved)
     assert all(torch.equal(step_again(), at) for at in wanted)
+    assert again.param_groups[0].keys() == optimizer.param_groups[0].keys()
     assert again.param_groups[0]["maximize"] is False
     bytes_of = again.__getstate__()
     del bytes_of["param_groups"][0]["maximize"]

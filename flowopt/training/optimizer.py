@@ -131,8 +131,8 @@ class FlowOptimizer(Optimizer):
             super().__setstate__(state | {"state": own})
             self._last, self._cached = None, {}
         for group in self.param_groups:  # an older version saved fewer options
-            for name, value in self.defaults.items():
-                group.setdefault(name, value)
+            for name in ("lr", "weight_decay", "maximize"):
+                group.setdefault(name, self.defaults[name])
 
     def state_dict(self) -> dict[str, Any]:
         """What to save, with the model, to go on later. Raises BadValue inside `accepted`."""
