@@ -10,7 +10,7 @@ import torch
 
 from flowopt.experiments import ecdsep_geometry as geometry
 from flowopt.experiments import ecdsep_measure as density
-from flowopt.experiments.facts import Experiment, Fact, about, at_least, at_most, between, exactly
+from flowopt.experiments.facts import Experiment, Fact, about, at_least, at_most, between, exactly, share
 from flowopt.experiments.runs import ends, minimize
 from flowopt.problems import problem
 from flowopt.state import Status
@@ -26,30 +26,33 @@ def zakharov() -> Iterator[Fact]:
     limits: dict[str, Any] = {"max_steps": 3500, "gtol": 0, "record_every": 0}
     run = minimize(valley, np.ones((20, 10)), "ecdsep", delta_energy=5.051214553994412, **ZAKHAROV, **limits)
     yield Fact(
-        "ECDSep, 20 seeds: best F (V stops at eps2 = 1e-40)",
+        "best F (V stops at eps2 = 1e-40)",
         NOTEBOOK,
-        between(1e-43, 3e-40),
+        at_most(3e-40),
         ends(run.best_f),
+        setting="ECDSep, 20 seeds",
     )
     # no bounces: the notebook sets their thresholds beyond the run
     run = minimize(valley, method="bbi", dt=0.0026001081349641686, v0=1e-22, progress_interval=10_000, **limits)
     yield Fact(
-        "BBI, dt = 0.0026, v0 = 1e-22, no bounces: last F",
+        "last F",
         NOTEBOOK,
         about(5.7e-21, 1e-21),
         ends(run.final_f),
+        setting="BBI, dt = 0.0026, v0 = 1e-22, no bounces",
     )
     run = minimize(valley, method="gdm", lr=3.727912236249505e-06, beta=0.9425714481791437, **limits)
-    yield Fact("momentum SGD: last F", NOTEBOOK, about(0.87, 0.01), ends(run.final_f))
+    yield Fact("last F", NOTEBOOK, about(0.87, 0.01), ends(run.final_f), setting="momentum SGD")
     betas = (0.7268302532463466, 0.9054713087941392)
     run = minimize(
         valley, method=torch.optim.Adam, lr=1.2542526723690335, betas=betas, **(limits | {"record_every": 1})
     )
     yield Fact(
-        "Adam: largest F in the last 500 steps",
+        "largest F in the last 500 steps",
         NOTEBOOK,
-        at_least(1.0),
+        at_least(1e-3),
         (float(run.f[-500:].max()),),
+        setting="Adam",
         note="it never settles: F jumps between 1e-10 and 1e5 to the end, so that where it ends (a prototype: 8e-2) is "
         "chance",
     )
@@ -62,10 +65,8 @@ def ackley() -> Iterator[Fact]:
     limits: dict[str, Any] = {"max_steps": 2000, "gtol": 0, "record_every": 0}
     run = minimize(funnel, start, "ecdsep", F0=1e-3, delta_energy=10.0, **ACKLEY, **limits)
     below = run.best_f < 1e-3
-    note = "a prototype: 7 of 8 seeds"
-    yield Fact(
-        "share of seeds with a best F below 1e-3", NOTEBOOK, about(0.875, 0.1), (float(below.mean()),), note=note
-    )
+    found = share(below.tolist())
+    yield Fact("best F below 1e-3", NOTEBOOK, between(75, 97), found, note="a prototype: 7 of 8 seeds")
     told = (run.status == Status.BELOW_F0) == below
     yield Fact("rows that stop, and say 'below F0', just when F < F0", NOTEBOOK, exactly(200), (float(told.sum()),))
 
@@ -74,12 +75,13 @@ def self_tuning() -> Iterator[Fact]:
     """Algorithm 2: F0 = 0.5 above the minimum of the bowl |Theta|^2 in three dimensions."""
     bowl = problem("bowl", coefficients=(1.0, 1.0, 1.0))
     start = np.tile((1.0, 1.0, 1.0), (4, 1))
-    run = minimize(bowl, start, "ecdsep", tune_F0=True, F0=0.5, max_steps=10_000, gtol=0, record_every=0)
+    run = minimize(bowl, start, "ecdsep", tune_F0=True, F0=0.5, max_steps=3000, gtol=0, record_every=0)
     yield Fact(
-        "best F in 10 000 steps, from (1, 1, 1), 4 seeds",
+        "best F in 3000 steps",
         "Algorithm 2",
-        at_most(2e-13),
+        at_most(1e-10),
         ends(run.best_f),
+        setting="from (1, 1, 1), 4 seeds",
         note="dt = 0.4 and exponent = 1; the authors' code leaves the shift of F0 out of the force and stays at 0.08",
     )
 
@@ -90,8 +92,8 @@ EXPERIMENTS = (
     Experiment(geometry.reversibility),
     Experiment(geometry.rotation_angle),
     Experiment(geometry.speed),
-    Experiment(density.measure, quick={"size": 80, "steps": 5_000}),
-    Experiment(density.measure_spoiled, quick={"size": 80, "steps": 5_000}),
+    Experiment(density.measure, quick={"steps": 1_500}),
+    Experiment(density.measure_spoiled, quick={"steps": 1_500}),
     Experiment(zakharov),
     Experiment(ackley),
     Experiment(self_tuning),

@@ -1,4 +1,4 @@
-"""What a fact is: a claim, the expected number, the measured number, and a verdict computed from them."""
+"""What a fact is: the number that a paper prints, what was made of it, what was run, and a verdict from these."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from flowopt.errors import BadValue
+from flowopt.testing import LEAST, Distribution, Share
 
 OUTSIDE = "OUTSIDE"
 NOT_MEASURED = "not measured"
+Measured = tuple[float, ...] | Distribution | Share
+"""Numbers, all of which count; a distribution over seeds, or a share of them; none is not measured."""
+LEFT_OUT = "left out by --quick"
 
 
 @dataclass(frozen=True)
@@ -64,56 +70,117 @@ NEVER = exactly(math.inf)
 
 @dataclass(frozen=True)
 class Fact:
-    """One line of a table.
+    """One line of a table: what a paper prints, what we made of it, what we ran.
 
-    `expected` is what a prototype of the method gave in float64, with the tolerance that it is given here, or what
-    theory says; `paper` is the paper's own number, where it has one. An empty `measured` says that nothing was
-    measured, and the note why.
+    `expected` is what theory or a prototype of the method says, with a tolerance that no rounding decides. `paper`
+    is where the same number has to lie to count as the printed one. It needs a `printed` number; where the paper
+    prints words, or a number of another network, there is nothing to judge. An empty `measured` says that nothing was
+    measured, and the note why. Raises BadValue for a `paper` without `printed`.
     """
 
     claim: str
+    """What we made of it: the number that is taken."""
     source: str
     expected: Range
-    measured: tuple[float, ...]
+    measured: Measured
+    printed: str = ""
+    """The paper's own number, verbatim, with its function or network."""
     paper: Range | None = None
+    setting: str = ""
+    """What we ran, as far as the headline of the experiment does not say it."""
     note: str = ""
     """What the claim leaves open, or why the numbers differ."""
+
+    def __post_init__(self) -> None:
+        if self.paper is not None and not self.printed:
+            raise BadValue(f"{self.claim}: a verdict on the paper needs the number that it prints")
+
+    @property
+    def middle(self) -> tuple[float, ...]:
+        """What has to lie in the expected range: all of the numbers, or the middle of a distribution."""
+        if isinstance(self.measured, Distribution | Share):
+            return (self.measured.middle,)
+        return self.measured
 
     @property
     def ok(self) -> bool:
         """Whether what was measured lies where it was expected."""
-        return self.expected.holds(self.measured)
+        return self.expected.holds(self.middle)
 
     @property
     def verdict(self) -> str:
-        """Outside the tolerance, or else what became of the paper's number."""
-        if not self.measured:
+        """Outside the tolerance, or else what became of the number that the paper prints; empty if it prints none."""
+        if not self.numbers:
             return NOT_MEASURED
         if not self.ok:
             return OUTSIDE
         if self.paper is None:
-            return "as expected"
-        return "as in the paper" if self.paper.holds(self.measured) else "not as in the paper"
+            return ""
+        return "as in the paper" if self._as_printed(self.paper) else "not as in the paper"
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """Every number that was measured."""
+        return self.measured.values if isinstance(self.measured, Distribution | Share) else self.measured
 
     @property
     def shown(self) -> str:
-        """The measured number, or the smallest and the largest of several."""
+        """The measured number, the smallest and the largest of several, or a distribution with its interval."""
+        if isinstance(self.measured, Distribution | Share):
+            return str(self.measured)
         if not self.measured:
             return "-"
         low, high = words(min(self.measured)), words(max(self.measured))
         return low if low == high else f"{low} to {high}"
 
+    @property
+    def made(self) -> str:
+        """What was made of the printed number: the quantity, and where it has to lie."""
+        criterion = self.expected if self.paper is None else self.paper
+        return f"{self.claim}: {criterion.text}"
+
+    @property
+    def ran(self) -> str:
+        """The setting and what it gave; what we expected, where that is not the paper's number."""
+        result = f"{self.setting}: {self.shown}" if self.setting else self.shown
+        return result if self.paper in (None, self.expected) else f"{result} (expected {self.expected.text})"
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain Python, ready for json."""
         return {
-            "claim": self.claim,
             "source": self.source,
-            "paper": self.paper.text if self.paper else None,
-            "expected": {"low": self.expected.low, "high": self.expected.high, "text": self.expected.text},
-            "measured": {"numbers": list(self.measured), "text": self.shown},
+            "printed": self.printed or None,
+            "claim": self.claim,
+            "paper": _plain(self.paper),
+            "expected": _plain(self.expected),
+            "setting": self.setting,
+            "measured": {"numbers": list(self.numbers), "text": self.shown},
             "verdict": self.verdict,
             "note": self.note,
         }
+
+    def _as_printed(self, paper: Range) -> bool:
+        """A distribution is as printed where its interval meets the range, single numbers where all lie in it."""
+        if not isinstance(self.measured, Distribution | Share):
+            return paper.holds(self.measured)
+        low, high = self.measured.interval
+        return low <= paper.high and high >= paper.low
+
+
+def share(hits: Iterable[bool]) -> Measured:
+    """How many seeds did something: a share, and nothing (not measured) if they are too few for one."""
+    found = list(hits)
+    return Share(sum(found), len(found)) if len(found) >= LEAST else ()
+
+
+def _plain(where: Range | None) -> dict[str, Any] | None:
+    return None if where is None else {"low": where.low, "high": where.high, "text": where.text}
+
+
+def over(values: Iterable[float]) -> Measured:
+    """Numbers of different seeds: a distribution, and nothing (not measured) if they are too few to be one."""
+    found = tuple(map(float, values))
+    return Distribution(found) if len(found) >= LEAST else ()
 
 
 @dataclass(frozen=True)
@@ -122,7 +189,7 @@ class Experiment:
 
     run: Callable[..., Iterator[Fact]]
     quick: Mapping[str, int] = field(default_factory=dict)
-    """Arguments of `run` for a quick look; none if it is quick as it is."""
+    """Arguments of `run` for a quick look, which leaves out or shortens; none if it is quick as it is."""
 
     @property
     def name(self) -> str:
@@ -135,5 +202,7 @@ class Experiment:
         return (inspect.getdoc(self.run) or "").split("\n", 1)[0]
 
     def facts(self, *, quick: bool) -> list[Fact]:
-        """Run it."""
-        return list(self.run(**self.quick) if quick else self.run())
+        """Run it. Where a quick look measures nothing, the note says so."""
+        if not quick:
+            return list(self.run())
+        return [fact if fact.numbers or fact.note else replace(fact, note=LEFT_OUT) for fact in self.run(**self.quick)]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from flowopt.experiments.facts import Experiment, Fact, about, at_least, at_most, between, exactly
+from flowopt.experiments.facts import Experiment, Fact, about, at_least, at_most, between, exactly, over, share
+from flowopt.testing import LEAST
 from flowopt.training.batches import batches
 from flowopt.training.datasets import Dataset, load
 from flowopt.training.ensemble import Ensemble
@@ -17,89 +18,110 @@ from flowopt.training.limiting import ActivationLimiting
 from flowopt.training.models import build
 from flowopt.training.optimizer import FlowOptimizer
 from flowopt.training.tasks import loss_for
-from flowopt.training.trainable_lr import TrainableLR
 
 STANDARDISED, SCALED = "standardised inputs", "pixels / 16"
 EPOCHS, BATCH, STEPS_PER_EPOCH = 30, 128, 12
-ETAS = (0.01, 0.1, 1.0, 10.0, 100.0)
+SEEDS, MANY = LEAST, 20
+"""Of a distribution; and of one whose claim is on how many of the seeds fail."""
 ELRA = {"kappa": "auto", "gamma_max": 10.0, "retrace": "epoch"}
 """ELRA's choices for networks."""
+MEAN = "test accuracy in percent"
+LOST = "percent of seeds that end below 90 %"
 
 
-def ecco_without_limiting(epochs: int = EPOCHS, seeds: int = 3) -> Iterator[Fact]:
-    """ECCO-DNN without activation limiting: test accuracy in percent, every seed."""
-    for eta in ETAS:
-        found = accuracy("ecco", STANDARDISED, {"eta": eta}, seeds, epochs)
-        yield Fact(f"{STANDARDISED}, eta = {eta:g}", "figure 2", between(95, 98.5), found, note=_CAP)
-    for eta in ETAS:
-        found = accuracy("ecco", SCALED, {"eta": eta}, seeds, epochs)
-        if eta < 1:
-            yield Fact(f"{SCALED}, eta = {eta:g}", "figure 2", between(92, 98.5), found)
-        else:
-            claim = f"{SCALED}, eta = {eta:g}: mean over the seeds"
-            yield Fact(claim, "figure 2", at_most(90), (sum(found) / len(found),), note=_CAP)
-    ensemble = trained("ecco", STANDARDISED, {"eta": 100.0}, seeds, epochs)
-    plain = trained("gd", STANDARDISED, {"lr": 1.0}, seeds, epochs)
-    pairs = zip(ensemble.model.parameters, plain.model.parameters, strict=True)
-    difference = max(float((a - b).abs().max()) for a, b in pairs)
+def ecco_without_limiting(seeds: int = SEEDS, many: int = MANY) -> Iterator[Fact]:
+    """ECCO-DNN without activation limiting, 30 epochs: how far its accuracy depends on eta."""
+    where, orders = "sections 6.1, 6.2; figures 5, 6, 10", "three orders of magnitude of eta (MNIST, CIFAR-10)"
+    for inputs, count, low in ((STANDARDISED, seeds, 95), (SCALED, many, 92)):
+        base = accuracy("ecco", inputs, {"eta": 0.1}, count)
+        yield Fact(MEAN, where, between(low, 98.5), over(base), setting=f"{inputs}, eta = 0.1")
+        for eta in (1.0, 100.0):
+            found = accuracy("ecco", inputs, {"eta": eta}, count)
+            gained = over(percent - own for percent, own in zip(found, base, strict=True))
+            claim, expected = f"points that eta = {eta:g} gains over 0.1", about(0, 1)
+            if inputs == SCALED:
+                expected = at_most(-5)
+            yield Fact(claim, where, expected, gained, orders, about(0, 1), inputs, _CAP)
     yield Fact(
-        "parameters, eta = 100 against SGD with lr = 1: largest difference", "eqs 14, 15", exactly(0), (difference,)
+        "largest difference of a parameter from that of SGD with lr = 1",
+        "eqs 14, 15",
+        exactly(0),
+        _differences(seeds),
+        setting=f"{STANDARDISED}, eta = 100",
     )
 
 
 _CAP = "for large eta the step is at its cap of 1 all the time: the insensitivity to eta is that of SGD with lr = 1"
 
 
-def ecco_limiting(epochs: int = EPOCHS, seeds: int = 2) -> Iterator[Fact]:
-    """ECCO-DNN's activation limiting, pixels / 16, eta = 1: accuracy, and the median delta of the two layers."""
+def ecco_limiting(epochs: int = 20, seeds: int = SEEDS, few: int = 2) -> Iterator[Fact]:
+    """ECCO-DNN's activation limiting, pixels / 16, eta = 1, 20 epochs: accuracy, and the median delta of two layers."""
+    where, note = "section 3.2.2", "its accuracy is chaotic, so that delta is all that there is to say"
     expectations = {
-        "batch_mean": (between(90, 98.5), between(0.01, 0.9)),
+        "batch_mean": (between(75, 98.5), between(0.01, 0.6)),
         "every_sample": (between(40, 85), at_most(0.01)),
-        "median": (between(90, 98.5), about(0.5, 0.1)),
-        "max": (at_most(90), at_least(0.9)),
+        "median": (None, about(0.5, 0.15)),
+        "max": (None, at_least(0.9)),
     }
     for reading, (percent, delta) in expectations.items():
-        runs = [_limited(reading, seed, epochs) for seed in range(seeds)]
-        yield Fact(f"{reading}: accuracy", "section 3.2.2", percent, tuple(run[0] for run in runs))
+        runs = [_limited(reading, seed, epochs) for seed in range(max(seeds, few) if percent else few)]
+        if percent:
+            yield Fact(MEAN, where, percent, over(run[0] for run in runs) if seeds else (), setting=reading)
         deltas = tuple(value for run in runs for value in run[1])
-        yield Fact(f"{reading}: median delta of a layer", "section 3.2.2", delta, deltas)
+        claim = f"median delta of a layer, {len(runs)} seeds"
+        yield Fact(claim, where, delta, deltas, setting=reading, note=note if reading == "max" else "")
 
 
-def ecdsep(epochs: int = EPOCHS, seeds: int = 3) -> Iterator[Fact]:
-    """ECDSep, pixels / 16: test accuracy in percent, every seed."""
-    for eta in (1.0, 2.0, 3.0):
-        for dt in (0.1, 0.4, 1.0):
-            found = accuracy("ecdsep", SCALED, {"exponent": eta, "dt": dt}, seeds, epochs)
-            yield Fact(f"exponent = {eta:g}, dt = {dt:g}", "Algorithm 1", between(90.5, 98.5), found)
+def ecdsep(seeds: int = SEEDS) -> Iterator[Fact]:
+    """ECDSep, pixels / 16, 30 epochs: test accuracy in percent."""
+    for exponent, dt in ((1.0, 0.1), (1.0, 1.0), (2.0, 0.4), (3.0, 1.0)):
+        found = accuracy("ecdsep", SCALED, {"exponent": exponent, "dt": dt}, seeds)
+        yield Fact(MEAN, "Algorithm 1", between(93, 98.5), over(found), setting=f"exponent = {exponent:g}, dt = {dt:g}")
 
 
-def elra(epochs: int = EPOCHS, seeds: int = 3) -> Iterator[Fact]:
-    """ELRA with its choices for networks: test accuracy in percent, every seed."""
-    for inputs, expected in ((STANDARDISED, between(95.5, 98)), (SCALED, between(91, 97))):
-        for alpha0 in (1e-5, 1e-3, 1.0):
+def elra(seeds: int = SEEDS, many: int = MANY) -> Iterator[Fact]:
+    """ELRA with its choices for networks, 30 epochs: test accuracy in percent."""
+    for inputs, expected in ((STANDARDISED, between(95.5, 98)), (SCALED, between(92, 96.5))):
+        for alpha0 in (1e-5, 1.0):
             options = ELRA | {"alpha0": alpha0, "epoch_length": STEPS_PER_EPOCH}
-            found = accuracy("elra", inputs, options, seeds, epochs)
-            yield Fact(f"{inputs}, alpha_0 = {alpha0:g}", "section 3", expected, found)
+            found = accuracy("elra", inputs, options, seeds)
+            setting = f"{inputs}, alpha_0 = {alpha0:g}"
+            yield Fact(MEAN, "section 3", expected, over(found), setting=setting)
     options = ELRA | {"alpha0": 1e-3, "epoch_length": 45}
-    found = accuracy("elra", STANDARDISED, options, seeds, epochs, batch=32)
-    yield Fact("a fixed batch of 32", "section 3.3", at_most(92), found, note="why the paper lets the batch size grow")
+    lost = _lost(accuracy("elra", STANDARDISED, options, many, epochs=20, batch=32))
+    setting, note = "a fixed batch of 32, 20 epochs", "why the paper lets the batch size grow"
+    yield Fact(LOST, "section 3.3", at_least(10), share(lost), setting=setting, note=note)
 
 
-def tlr(epochs: int = 20, seeds: int = 2) -> Iterator[Fact]:
-    """TLR, one hidden layer of 256, batches of 16, K = 17, standardised: test accuracy in percent, every seed."""
-    for rate in (1e-9, 1e-5, 1e-1):
+def tlr(epochs: int = 10, seeds: int = SEEDS) -> Iterator[Fact]:
+    """TLR, one hidden layer of 256, batches of 16, K = 17, standardised, 10 epochs."""
+    for rate in (1e-9, 1e-1):
         found = accuracy("tlr", STANDARDISED, {"lr": rate, "K": 17}, seeds, epochs, batch=16, widths="256")
-        yield Fact(f"initial rate {rate:g}", "eq 8", between(96.5, 98.9), found)
-    found = accuracy("tlr", STANDARDISED, {"lr": 1.0, "K": 17}, 6, epochs, batch=16, widths="256")
-    trains = float(sum(percent > 90 for percent in found))
-    yield Fact("initial rate 1: seeds of 6 that pass 90 %", "eq 8", between(3, 6), (trains,), exactly(6), note=_RATE_1)
-    found = tuple(_over_adam(seed, epochs) for seed in range(seeds))
-    yield Fact(
-        "over Adam, 64-64-32-10, initial rate 1e-3", "eq 8", at_most(60), found, note="the rate grows without end"
+        setting = f"initial rate {rate:g}"
+        yield Fact(MEAN, "section 3, figure 2", between(96, 98.9), over(found), setting=setting)
+    lost = _lost(accuracy("tlr", STANDARDISED, {"lr": 1.0, "K": 17}, seeds, epochs, batch=16, widths="256"))
+    printed = "acc.: 96.0% for TLR, 92.3% for SGD (MNIST, one layer of 1000)"
+    note = "a first step that is too long can leave a network where its units are dead"
+    yield Fact(LOST, "section 3", at_most(50), share(lost), printed, setting="initial rate 1", note=note)
+    found = accuracy("tlr_adam", STANDARDISED, {"lr": 1e-3, "K": 17}, seeds, epochs, batch=16)
+    setting, note = "over Adam, 64-64-32-10, initial rate 1e-3", "the rate grows without end"
+    yield Fact(MEAN, "section 3", at_most(60), over(found), setting=setting, note=note)
+
+
+def _lost(percents: Iterable[float]) -> Iterator[bool]:
+    """Of every seed, whether it ends below 90 %."""
+    return (percent < 90 for percent in percents)
+
+
+def _differences(seeds: int) -> tuple[float, ...]:
+    """The largest difference between ECCO with eta = 100 and SGD with lr = 1, over all parameters and seeds."""
+    if not seeds:
+        return ()
+    ours, plain = (
+        trained(*run, seeds) for run in (("ecco", STANDARDISED, {"eta": 100.0}), ("gd", STANDARDISED, {"lr": 1.0}))
     )
-
-
-_RATE_1 = "a first step that is too long can leave a network where its units are dead"
+    pairs = zip(ours.model.parameters, plain.model.parameters, strict=True)
+    return (max(float((a - b).abs().max()) for a, b in pairs),)
 
 
 def accuracy(
@@ -107,11 +129,13 @@ def accuracy(
     inputs: str,
     options: dict[str, Any],
     seeds: int,
-    epochs: int,
+    epochs: int = EPOCHS,
     batch: int = BATCH,
     widths: str = "64-32",
 ) -> tuple[float, ...]:
-    """Test accuracy in percent of networks that differ in their seed."""
+    """Test accuracy in percent of networks that differ in their seed; nothing of none."""
+    if not seeds:
+        return ()
     ensemble = trained(method, inputs, options, seeds, epochs, batch, widths)
     data = digits(inputs)
     return tuple((100 * ensemble.evaluate(data.test_inputs, data.test_targets)["accuracy"]).tolist())
@@ -122,7 +146,7 @@ def trained(
     inputs: str,
     options: dict[str, Any],
     seeds: int,
-    epochs: int,
+    epochs: int = EPOCHS,
     batch: int = BATCH,
     widths: str = "64-32",
 ) -> Ensemble:
@@ -158,14 +182,6 @@ def _limited(reading: str, seed: int, epochs: int) -> tuple[float, list[float]]:
     return _accuracy(model, digits(SCALED)), weights.median(0).values.tolist()
 
 
-def _over_adam(seed: int, epochs: int) -> float:
-    model = network(seed)
-    optimizer = TrainableLR(torch.optim.Adam(model.parameters(), lr=1e-3), K=17)
-    for _ in _losses(model, optimizer, digits(STANDARDISED), seed, epochs, 16):
-        optimizer.step()
-    return _accuracy(model, digits(STANDARDISED))
-
-
 def _losses(
     model: nn.Module, optimizer: torch.optim.Optimizer, data: Dataset, seed: int, epochs: int, size: int
 ) -> Iterator[Tensor]:
@@ -185,6 +201,12 @@ def _accuracy(model: nn.Module, data: Dataset) -> float:
     return 100 * float(right.float().mean())
 
 
-EXPERIMENTS: tuple[Experiment, ...] = tuple(
-    Experiment(run, quick={"seeds": 1}) for run in (ecco_without_limiting, ecco_limiting, ecdsep, elra, tlr)
+NONE = {"seeds": 0, "many": 0}
+"""Fewer seeds than a distribution needs say nothing: a quick look leaves networks out, but for the deltas."""
+EXPERIMENTS: tuple[Experiment, ...] = (
+    Experiment(ecco_without_limiting, quick=NONE),
+    Experiment(ecco_limiting, quick={"seeds": 0, "epochs": 5}),
+    Experiment(ecdsep, quick={"seeds": 0}),
+    Experiment(elra, quick=NONE),
+    Experiment(tlr, quick={"seeds": 0}),
 )

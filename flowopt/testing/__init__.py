@@ -3,10 +3,11 @@
 from flowopt.testing.rounding import (
     LEAST,
     Distribution,
+    Share,
     common_length,
     nudged,
     over_seeds,
     reproducible_length,
 )
 
-__all__ = ["LEAST", "Distribution", "common_length", "nudged", "over_seeds", "reproducible_length"]
+__all__ = ["LEAST", "Distribution", "Share", "common_length", "nudged", "over_seeds", "reproducible_length"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 import torch
@@ -112,6 +112,8 @@ class Distribution:
     """
 
     values: tuple[float, ...]
+    of: Literal["mean", "median"] = "mean"
+    """What is told of it: the mean, as long as no value is infinite, or the median."""
 
     def __post_init__(self) -> None:
         if len(self.values) < LEAST:
@@ -134,9 +136,29 @@ class Distribution:
         """Standard deviation of the values, with n - 1."""
         return float(np.std(self.values, ddof=1))
 
+    @property
+    def finite(self) -> bool:
+        """Whether all values are, so that there is a mean to speak of."""
+        return all(map(math.isfinite, self.values))
+
+    @property
+    def told(self) -> Literal["mean", "median"]:
+        """What is told of it."""
+        return self.of if self.finite else "median"
+
+    @property
+    def middle(self) -> float:
+        """The mean or the median."""
+        return self.mean if self.told == "mean" else self.median
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """That of the middle, at 95 %."""
+        return self.mean_interval() if self.told == "mean" else self.median_interval()
+
     def mean_interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
         """Student's t: mean -+ t deviation/sqrt(n). Raises BadValue where a value is infinite."""
-        if not all(map(math.isfinite, self.values)):
+        if not self.finite:
             raise BadValue("a mean over infinite values has no interval: take the median")
         half = stats.t.ppf((1 + confidence) / 2, len(self.values) - 1) * self.deviation / math.sqrt(len(self.values))
         return self.mean - float(half), self.mean + float(half)
@@ -149,9 +171,49 @@ class Distribution:
         return ranked[low], ranked[-1 - low]
 
     def __str__(self) -> str:
-        if all(map(math.isfinite, self.values)):
-            return _told(self.mean, self.mean_interval(), f"mean of {len(self.values)} seeds")
-        return _told(self.median, self.median_interval(), f"median of {len(self.values)} seeds")
+        low, high = self.interval
+        what = f"{self.told} of {len(self.values)} seeds, {100 * CONFIDENCE:g} %"
+        return f"{self.middle:.5g} [{low:.5g}, {high:.5g}] ({what})"
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many of ten seeds or more did something, in percent, with Clopper and Pearson's exact interval.
+
+    Raises BadValue for fewer seeds, and for more hits than seeds.
+
+    >>> print(Share(3, 20))
+    15 [3.2071, 37.893] (percent of 20 seeds, 95 %)
+    """
+
+    hits: int
+    seeds: int
+
+    def __post_init__(self) -> None:
+        if self.seeds < LEAST:
+            raise BadValue(f"a share needs at least {LEAST} seeds, not {self.seeds}")
+        if not 0 <= self.hits <= self.seeds:
+            raise BadValue(f"{self.hits} hits of {self.seeds} seeds: expected 0 to {self.seeds}")
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Hits and seeds."""
+        return float(self.hits), float(self.seeds)
+
+    @property
+    def middle(self) -> float:
+        """The share in percent."""
+        return 100 * self.hits / self.seeds
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """At 95 %, in percent."""
+        exact = stats.binomtest(self.hits, self.seeds).proportion_ci(CONFIDENCE)
+        return 100 * float(exact.low), 100 * float(exact.high)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.middle:.5g} [{low:.5g}, {high:.5g}] (percent of {self.seeds} seeds, {100 * CONFIDENCE:g} %)"
 
 
 def over_seeds(measure: Callable[[int], float], seeds: Iterable[int] = range(LEAST)) -> Distribution:
@@ -161,8 +223,3 @@ def over_seeds(measure: Callable[[int], float], seeds: Iterable[int] = range(LEA
     4.5
     """
     return Distribution(tuple(measure(seed) for seed in seeds))
-
-
-def _told(middle: float, interval: tuple[float, float], what: str) -> str:
-    low, high = interval
-    return f"{middle:.5g} [{low:.5g}, {high:.5g}] ({what}, {100 * CONFIDENCE:g} %)"
