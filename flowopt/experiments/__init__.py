@@ -1,4 +1,7 @@
-"""The papers' claims, each run and held against what was measured on prototypes of the methods.
+"""The papers' claims: the number that a paper prints, what we made of it, and what we ran.
+
+No verdict is one that rounding decides: what is chaotic is told by an invariant, or as a distribution over ten seeds or
+more with its interval (`flowopt.testing`).
 
 One file a paper; `EXPERIMENTS` has them by name. ``python -m flowopt.experiments`` prints the tables.
 """

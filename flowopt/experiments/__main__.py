@@ -27,9 +27,11 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def experiments(
     paper: Annotated[str, typer.Argument(help=f"{', '.join(EXPERIMENTS)} or all.")] = "all",
     json: Json = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer rows and steps where a claim takes long.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Shorter runs; what they cannot tell is not measured.")
+    ] = False,
 ) -> None:
-    """Run the papers' claims on test functions: claim, paper, expected, measured, verdict.
+    """Run the papers' claims: the number that is printed, what we made of it, what we ran, and a verdict on the first.
 
     Exit code 0: every number is where it was expected; 1: one is not; 2: bad input; 130: interrupted.
     """

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from flowopt.controllers.orthogonal import OrthogonalGradient
-from flowopt.experiments.facts import NEVER, Experiment, Fact, Range, at_least, between, exactly
+from flowopt.experiments.facts import NEVER, Experiment, Fact, Measured, Range, at_least, between, exactly
 from flowopt.experiments.runs import minimize, steps_to_target
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.kernel import Method
@@ -91,8 +91,8 @@ def far(size: int = 60, limit: int = LIMIT) -> Iterator[Fact]:
         yield Fact("most steps over fewest", "table 2", at_least(2), (max(steps) / min(steps),), setting=setting)
     for reading in list(READINGS)[1:]:
         steps = _steps(valley, moved[:10], 1.0, "elra", limit, retrace_formula="printed", **READINGS[reading])
-        found = _told(steps, limit)
-        yield Fact(claim, "table 2", NEVER, found and Distribution(found), printed, exactly(300), reading)
+        arrived: Measured = Distribution(steps) if _told(steps, limit) else ()
+        yield Fact(claim, "table 2", NEVER, arrived, printed, exactly(300), reading)
 
 
 def baselines(limit: int = LIMIT) -> Iterator[Fact]:
@@ -101,17 +101,22 @@ def baselines(limit: int = LIMIT) -> Iterator[Fact]:
     rmsprop: dict[str, Any] = {"method": torch.optim.RMSprop, "lr": 0.05, "alpha": 0.9}
     ours = {"Adam": (126, 182, 178), "RMSprop": (128, math.inf, 191)}
     theirs = {"Adam": (128, 184, 208), "RMSprop": (142, math.inf, 176)}
+    alpha = "the paper gives no alpha; torch's default 0.99 takes 99, 209 and 865 steps"
     for name, optimizer in (("Adam", adam), ("RMSprop", rmsprop)):
-        note = "the paper gives no alpha; torch's default 0.99 takes 99, 209 and 865 steps" if name == "RMSprop" else ""
+        note = alpha if name == "RMSprop" else ""
+        found: Measured
         for case, expected, paper in zip(_cases(), ours[name], theirs[name], strict=False):
-            steps = _steps(case.of, case.start, case.target, limit=limit, **optimizer)
             printed = f"{'∞' if paper == math.inf else paper} {case.printed[case.printed.index('(') :]}"
-            yield Fact(
-                case.words, case.source, exactly(expected), _told(steps, limit), printed, exactly(paper), name, note
-            )
+            if name == "RMSprop" and case.source == "table 2":  # a start nudged by one ulp gives 186, not 191
+                starts = np.array(case.start) + 1e-10 * np.random.default_rng(0).standard_normal((12, 2))
+                steps = _steps(case.of, starts, case.target, limit=limit, **optimizer)
+                where, found = between(160, 230), Distribution(steps, "median")
+            else:
+                steps = _steps(case.of, case.start, case.target, limit=limit, **optimizer)
+                where, found = exactly(expected), _told(steps, limit)
+            yield Fact(case.words, case.source, where, found, printed, exactly(paper), name, note)
         steps = _steps(problem("rosenbrock"), FAR, 1.0, limit=limit, **optimizer)
-        beyond = Range(10_001, math.inf, "> 10000")
-        printed = "> 10^4 (Rosenbrock, (-11, 121))"
+        beyond, printed = Range(10_001, math.inf, "> 10000"), "> 10^4 (Rosenbrock, (-11, 121))"
         yield Fact("steps to f < 1", "table 2", NEVER, _told(steps, limit), printed, beyond, name)
 
 

@@ -129,12 +129,12 @@ _SMALL_EPS = (1.0, 1e-4, 1e-8)
 _TEXT: dict[str, Any] = {
     "lr": (10.0, 0.03),
     "eps": _SMALL_EPS,
-    "epochs": 5,
+    "epochs": 3,
     "weight_decay": LANGUAGE,
     "batch": 16,
 }
 
 MLP = Study("perceptron", "mlp:64-32", digits, (10.0, 1.0, 0.1, 0.01), (10.0, 1.0, 1e-2, 1e-4, 1e-8), 10, CLASSIFIER)
-CNN = Study("convolutional", "cnn:8-16", digits, (1.0, 0.01), _SMALL_EPS, 8, CLASSIFIER)
+CNN = Study("convolutional", "cnn:8-16", digits, (1.0, 0.01), _SMALL_EPS, 5, CLASSIFIER)
 LSTM = Study("LSTM, characters", "lstm:32", characters, **_TEXT)
 WORD_LSTM = Study("LSTM, words", "lstm:32", words, **_TEXT)
