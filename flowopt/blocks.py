@@ -153,7 +153,7 @@ def elementwise(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Blocks:
 
 
 def _shares(arg: Any, floats: tuple[Tensor, ...] | None) -> Iterable[Any]:
-    """What each block gets of an argument that is no Blocks: a number per row comes in the block's precision."""
+    """What each block gets of an argument that is not Blocks: a number per row comes in the block's precision."""
     if floats is None or not isinstance(arg, Tensor) or not arg.is_floating_point():
         return itertools.repeat(arg)
     converted = {dtype: arg.to(dtype) for dtype in {part.dtype for part in floats}}

@@ -53,7 +53,7 @@ class Method:
         self._check_requirements()
         if self.system.continuous() != self.system and "single_stage" not in self.integrator.provides:
             raise IncompatibleParts(
-                f"{self.system!r} remembers past steps, which the stages of {self.integrator.name} are not; use "
+                f"{self.system!r} remembers past steps, and the stages of {self.integrator.name} are not steps; use "
                 f"forward_euler, or the field that it tends to, {self.system.continuous()!r}"
             )
         if self.integrator.symplectic and "hamiltonian" in self.system.provides and self.controller.adaptive:
@@ -81,7 +81,7 @@ class Method:
                 ]
                 given = self.integrator if kinds == (Integrator,) else self.system
                 raise IncompatibleParts(
-                    f"{part.name} needs {MEANING[need]}, which {given.name} is not; these are: {', '.join(fitting)}"
+                    f"{part.name} needs {MEANING[need]}, and {given.name} is not one; these are: {', '.join(fitting)}"
                 )
 
     @property

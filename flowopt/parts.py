@@ -173,7 +173,7 @@ class Integrator(Part):
     def displacement(self, system: System, before: Point, trial: State, h: Tensor) -> Tensor | None:
         """The move of the position ``(B, D)`` that led to the trial, from everything but the two positions.
 
-        A network that has it need not keep the old position. None: the scheme's move cannot be had again so.
+        A network that has it need not keep the old position. None: the scheme's move cannot be worked out so.
         """
         return None
 

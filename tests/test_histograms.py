@@ -293,7 +293,7 @@ def test_it_watches_the_gradients_of_a_model() -> None:
         assert same(watched.latest.histograms[name], Histogram.of(size))
         assert same(watched.snapshots[-1].histograms[name], Histogram.of(size))
     assert watched.epsilon_bounds().tensors[0].zeros > 0  # ReLUs that are off
-    with pytest.raises(BadValue, match="knows no optimizer"):
+    with pytest.raises(BadValue, match="has no optimizer"):
         watched.verdict(1e-3)
     with pytest.raises(BadValue, match="0 values of eps"):
         watched.adaptive_share()

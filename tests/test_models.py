@@ -405,7 +405,7 @@ WRONG = [
     ("resnet18:2", CIFAR, "'resnet18:2' is not written like 'resnet18'"),
     ("wrn:17-2", CIFAR, "the depth 17 is not 6 n"),
     ("wrn:4-2", CIFAR, "the depth 4 is not 6 n"),
-    ("transformer:10x2", {**TEXT, "heads": 4}, "the width 10 cannot be shared out among 4 heads"),
+    ("transformer:10x2", {**TEXT, "heads": 4}, "the width 10 is not a multiple of the 4 heads"),
     ("transformer:8x2", {**TEXT, "heads": 0}, "heads = 0"),
     ("lstm:8", {**SERIES, "tie": True}, "which only 'language' has"),
     ("lstm:8", {**SERIES, "dropout": 1.5}, "dropout = 1.5 is outside"),

@@ -1,6 +1,8 @@
 """What a run says of itself is true: where it was best, why it stopped, and whether it got anywhere."""
 
+import ast
 import inspect
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -326,3 +328,21 @@ def test_a_network_that_stands_still_says_why_once() -> None:
     (text,) = warnings_of("elra", lambda w: 1e12 * bowl(w))
     assert "would try the same one again" in text
     assert not warnings_of("elra", lambda w: 3 * bowl(w))
+
+
+def test_texts_are_plain_english() -> None:
+    """No 'is no heat map' and 'get it again' in what users read: messages and docstrings."""
+    negated = r"\b(is|are|was|were|be|been) no (?!longer|more|finer|less|smaller|matter|later|other|such)\w"
+    odd = re.compile(rf"(?<!there )(?<!There ){negated}|\bget it (again|yourself)\b|\bwhich (?!it)\S+ (is|are) not\b")
+    found = []
+    for path in Path(flowopt.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                text = "".join(part.value if isinstance(part, ast.Constant) else "X" for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                text = node.value
+            else:
+                continue
+            words = " ".join(text.split())
+            found += [f"{path.name}:{node.lineno}: {words[hit.start() :][:60]}" for hit in odd.finditer(words)]
+    assert not found

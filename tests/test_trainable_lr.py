@@ -491,7 +491,7 @@ def test_what_it_cannot_wrap_or_load() -> None:
         TrainableLR(network(lr=0.0)[1], K=3)
 
     optimizer = TrainableLR(base, K=1)
-    with pytest.raises(BadValue, match="belongs into `base`"):
+    with pytest.raises(BadValue, match="is for `base`"):
         optimizer.load_state_dict(base.state_dict())
     train(model, optimizer, range(2))
     other = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2))

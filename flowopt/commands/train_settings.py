@@ -55,7 +55,7 @@ def sort_out(texts: Iterable[str], methods: Sequence[str]) -> TrainSettings:
 
 
 def parameters_of(method: str) -> Collection[str]:
-    """Names of the parameters that a method, or a torch optimizer, takes. Raises UnknownName if there is none such."""
+    """Names of the parameters that a method, or a torch optimizer, takes. Raises UnknownName if there is none."""
     if method in METHODS:
         return [*METHODS[method].defaults, "weight_decay"]
     _, *parameters = inspect.signature(_recipe(method, {}).make).parameters  # the first is params
@@ -94,7 +94,9 @@ def check_optimizer(method: str, parameters: dict[str, Any], limiting: str | Non
 
 def _recipe(method: str, parameters: dict[str, Any]) -> OptimizerRecipe:
     if method.lower().startswith("scipy:"):
-        raise BadValue(f"{method} needs the whole objective at will, which mini-batches are not; try torch:LBFGS")
+        raise BadValue(
+            f"{method} needs the whole objective again and again, and a mini-batch is a part of it; try torch:LBFGS"
+        )
     recipe = as_optimizer(method, parameters)
     if recipe is None:
         raise UnknownName("method", method, METHODS)

@@ -71,7 +71,7 @@ class OwnFlows:
     def solution(self, system: System, runs: Sequence[Trajectory], whole: bool = False) -> Trajectory | str:
         """The flow up to the last time that is wanted of it by these runs (`whole`: up to the horizon).
 
-        Where the solver gave up it ends there; a text says why there is none at all.
+        Where the solver gave up it ends there; a text says why there is no flow at all.
         """
         times = np.concatenate([self.points(run)[0] for run in runs] or [np.empty(0)])
         until = self.horizon if whole else times.max(initial=0.0)

@@ -59,7 +59,7 @@ class Comparison:
 
     @property
     def ran(self) -> list[Contestant]:
-        """The methods that ran; the reference flow is none of them."""
+        """The methods that ran; the reference flow is not one of them."""
         return [one for one in self.contestants if one.default is not None and not isinstance(one.candidate, OfFlow)]
 
     @property

@@ -55,5 +55,5 @@ class Polyak(Controller):
 
     def _step(self, measured: Evaluation) -> Tensor:
         gap, square = (measured.value - self.f_star).clamp(min=0.0), measured.square
-        # a batch without a slope moves nothing, far from f_star too: an infinite step times 0 would be no number
+        # a batch without a slope moves nothing, far from f_star too: an infinite step times 0 would be NaN
         return torch.where(square > 0, self.scale * gap / square, 0.0).clamp(max=self.h_max)

@@ -240,7 +240,7 @@ class AdaptiveShare(NamedTuple):
 def adaptive_share(z_hats: Numbers, eps: float) -> AdaptiveShare:
     """The share of z_hat above eps, in each tensor and overall: Table 2.
 
-    Of all finite numbers (`Share.of_all`): a zero is none that adapts. Without zeros: `Share.of_nonzero`. In a
+    Of all finite numbers (`Share.of_all`): a zero is not one that adapts. Without zeros: `Share.of_nonzero`. In a
     `Histogram`, the numbers in the bin of eps count in proportion.
 
     >>> adaptive_share({"weight": torch.tensor([0.0, 1e-5, 2e-3, 3e-2])}, 1e-3).overall.of_all

@@ -88,7 +88,9 @@ class HistogramRecord:
     def verdict(self, eps: float | None = None) -> str:
         """What the optimizer is at eps (None: its own), in words. Raises BadValue for a record of |g|."""
         if not self.rules:
-            raise BadValue("a record of |g| knows no optimizer, and so no eps: give GradientHistograms the optimizer")
+            raise BadValue(
+                "a record of |g| has no optimizer whose eps could be read: give GradientHistograms the optimizer"
+            )
         return verdict(self.adaptive_share(eps), self.rules)
 
     @property
@@ -133,7 +135,7 @@ class HistogramRecord:
 
     @classmethod
     def load(cls, path: str | Path) -> HistogramRecord:
-        """A record from its file. Raises BadValue for a file that is none."""
+        """A record from its file. Raises BadValue for a file that is not a record."""
         try:
             with np.load(Path(path), allow_pickle=False) as file:
                 arrays = dict(file)

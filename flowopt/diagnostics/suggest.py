@@ -113,7 +113,9 @@ def _closure(model: nn.Module, optimizer: Optimizer, loss: Loss, inputs: Any, ta
 
 def _usual_loss(targets: Any) -> Loss:
     if not isinstance(targets, Tensor):
-        raise BadValue(f"suggest_epsilon: give loss=..., since the targets are no tensor but {type(targets).__name__}")
+        raise BadValue(
+            f"suggest_epsilon: give loss=..., since the targets are not a tensor but {type(targets).__name__}"
+        )
     return tasks.squared_error if targets.is_floating_point() else tasks.cross_entropy
 
 

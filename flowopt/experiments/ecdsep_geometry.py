@@ -111,7 +111,7 @@ def _mean_angle(dim: int, nu: float) -> float:
     system, turn, here = SeparableHamiltonian(), MomentumRotation(nu), rows.evaluation(p[:, 0], p)
     state: State = {"q": p, "p": p}
     state, memory = turn.settle(system, state, here, turn.start(state, here, torch.arange(len(p))))
-    turned = turn.settle(system, state, here, memory)[0]["p"]  # the first call is for the start, which is no step
+    turned = turn.settle(system, state, here, memory)[0]["p"]  # the first call is for the start, which is not a step
     cosine = rows.dot(turned, state["p"]) / (rows.norm(turned) * rows.norm(state["p"]))
     return cosine.clamp(-1, 1).acos().mean().item()
 

@@ -54,7 +54,7 @@ class Study:
         method: str = "adam",
         **hyperparameters: float,
     ) -> HeatMap:
-        """A heat map with these values. Ctrl-C raises KeyboardInterrupt: half a map is no evidence."""
+        """A heat map with these values. Ctrl-C raises KeyboardInterrupt: half a map proves nothing."""
         found = heat_map(
             self.network,
             method,

@@ -22,9 +22,9 @@ class BacktrackingEuler(ForwardEuler):
     `Armijo` searches too, but compares f before and after a step: on a network that is two batches, on a function it
     is cheaper, for it measures no point twice.)
 
-    `tries` step sizes are tried. A row for which none of them will do makes the next smaller one, h backtrack^tries,
-    and searches on from there: the gradient may be wrong, or f too coarse to tell, but on a network the next batch may
-    know better. (The authors' code makes a step of 1e-6 there, whatever h is.)
+    `tries` step sizes are tried. A row for which none of them is good enough makes the next smaller one,
+    h backtrack^tries, and searches on from there: the gradient may be wrong, or f too coarse to tell, but on a network
+    the next batch may know better. (The authors' code makes a step of 1e-6 there, whatever h is.)
 
     Raises BadValue unless 0 < c1 < 1, 0 < backtrack < 1 and tries >= 1.
     """

@@ -31,7 +31,7 @@ def rotated(problem: Problem, seed: int | None = None, *, matrix: Any = None) ->
     """The problem turned about the origin: f(Q^T x).
 
     seed     draws Q evenly from all rotations of R^D (Mezzadri 2007), by NumPy's generator.
-    matrix   Q itself, orthogonal ``(D, D)``, instead of a seed; a reflection will do.
+    matrix   Q itself, orthogonal ``(D, D)``, instead of a seed; a reflection is allowed.
 
     The domain is the smallest box around the turned one. Raises BadValue unless exactly one of the two is given, or
     if the dimensions do not agree.

@@ -63,7 +63,7 @@ class BatchSizeController:
     `gradient_decay` scales the gradient by m_0/m (ELRA 3.4) through `loss_factor`; nobody's `p.grad` is touched.
     Losses that are NaN or infinite are left out of the statistics, and `end_period` warns of them.
 
-    Raises BadValue for m0 or m_max that are no whole numbers with 1 <= m0 <= m_max.
+    Raises BadValue for m0 or m_max that are not whole numbers with 1 <= m0 <= m_max.
     """
 
     def __init__(self, *, m_max: int, m0: int = 1, gradient_decay: bool = False) -> None:

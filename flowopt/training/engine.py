@@ -42,7 +42,7 @@ class Engine:
     """The method of one network. It holds no state: what is kept between steps is the caller's."""
 
     def __init__(self, method: Method, compile: bool | None) -> None:
-        # its rates are those of the parameter groups, so the decay is no part of the method here
+        # its rates are those of the parameter groups, so the decay is not part of the method here
         others = tuple(part for part in method.transforms if not isinstance(part, DecoupledDecay))
         self.decoupled = others != method.transforms
         self.method = replace(method, transforms=others)

@@ -40,7 +40,7 @@ class Ending(NamedTuple):
 
     status: Status
     step: int
-    """The step, from 1, at which its loss or gradient was no number, or its flow had come to an end."""
+    """The step, from 1, at which its loss or gradient was not finite, or its flow had come to an end."""
     loss: float
     bad_parameter: str
     """The first parameter whose gradient was not finite; empty if there was none."""

@@ -61,8 +61,8 @@ class Axis(NamedTuple):
     def checked(cls, name: str, values: Sequence[float], method: str) -> Self:
         """An axis that goes with a method, its values in ascending order.
 
-        Raises UnknownName for a method or a parameter that does not exist, BadValue for a parameter that is no number,
-        and for values that are no finite numbers, that repeat, or that are less than two.
+        Raises UnknownName for a method or a parameter that does not exist, BadValue for a parameter that is not a
+        number, and for values that are not finite numbers, that repeat, or that are fewer than two.
         """
         if method not in METHODS:
             raise UnknownName("method that an ensemble can run", method, METHODS)
@@ -75,7 +75,9 @@ class Axis(NamedTuple):
             raise UnknownName(f"parameter of {method}", axis.parameter, defaults, hint(axis.parameter, defaults))
         default = defaults[axis.parameter]
         if isinstance(default, bool) or not isinstance(default, (int, float)):
-            raise BadValue(f"{axis.parameter} of {method} is no number (by default {default!r}): it can be no axis")
+            raise BadValue(
+                f"{axis.parameter} of {method} is not a number (by default {default!r}): it cannot be an axis"
+            )
         return axis
 
 
@@ -90,7 +92,7 @@ def check_once(x: Axis, y: Axis, others: Iterable[str]) -> None:
 class HeatMap:
     """What the networks of a heat map reached: Y x X cells, each with S seeds.
 
-    A network whose loss or gradient was no number any more has ended: what it reached before counts for `best`, and
+    A network whose loss or gradient was no longer finite has ended: what it reached before counts for `best`, and
     `last` is NaN.
     """
 
@@ -258,4 +260,4 @@ class HeatMap:
         except (FileNotFoundError, BadValue):
             raise
         except Exception as error:
-            raise BadValue(f"{path} is no heat map that flowopt saved, or it is damaged: {error}") from error
+            raise BadValue(f"{path} is not a heat map that flowopt saved, or it is damaged: {error}") from error

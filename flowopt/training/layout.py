@@ -24,7 +24,7 @@ def flat(tensor: Tensor) -> Tensor:
 def check_layout(name: str, tensor: Tensor) -> None:
     """Raise BadValue for a parameter that `flat` cannot view."""
     if tensor.layout != torch.strided:
-        raise BadValue(f"{name} is {tensor.layout}; a flow moves dense parameters only")
+        raise BadValue(f"{name} is {tensor.layout}; only dense parameters can be trained")
     if not tensor.is_contiguous() and not torch.ops.aten.is_non_overlapping_and_dense(tensor):
         raise BadValue(
             f"{name} of shape {tuple(tensor.shape)} with strides {tensor.stride()} does not fill its memory; make it "

@@ -46,7 +46,7 @@ class Terms:
     """Which blocks have a weight decay w_i."""
     maximize: bool
     decoupled: bool = False
-    """The decays are no part of the objective: every step shrinks q_i by h w_i."""
+    """The decays are not part of the objective: every step shrinks q_i by h w_i."""
 
 
 def measured(
@@ -133,7 +133,7 @@ def ending(method: Method, state: State, evaluation: Evaluation) -> Tensor:
 
 
 def nowhere(method: Method, carry: Carry) -> Tensor:
-    """Whether the proposed trial is no place to go to, ``(B,)`` bool: its equations were not solved, or lead too far.
+    """Whether the proposed trial cannot be gone to, ``(B,)`` bool: its equations were not solved, or lead too far.
 
     Where a step solves equations with the Hessian it can be of any length; other steps are not looked at again.
     """

@@ -174,7 +174,9 @@ class TrainableLR(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on, bit for bit, from a state dict. Raises BadValue for one that is not of this class or model."""
         if "tlr" not in state_dict:
-            raise BadValue("TrainableLR: this state dict has no 'tlr'; one saved without it belongs into `base`")
+            raise BadValue(
+                "TrainableLR: this state dict has no 'tlr'; one that was saved by the optimizer itself is for `base`"
+            )
         parameters = dict(enumerate(self._parameters()))
         memory = {}
         for i, kept in state_dict["tlr"]["memory"].items():

@@ -106,9 +106,9 @@ def _contents(path: Path, folder: str, members: Sequence[str]) -> dict[str, byte
                     if file is not None:
                         found[member] = file.read()
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise BadValue(f"{path} cannot be read: {error}; get it again") from error
+        raise BadValue(f"{path} cannot be read: {error}; download it again") from error
     if missing := [member for member in members if member not in found]:
-        raise BadValue(f"{path} lacks {', '.join(missing)}; get it again")
+        raise BadValue(f"{path} lacks {', '.join(missing)}; download it again")
     return found
 
 
@@ -121,7 +121,9 @@ def read_batch(owner: str, content: bytes, key: bytes, classes: int) -> Images:
         batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
         pixels, labels = batch[b"data"].bytes, torch.tensor(batch[key])
     except Exception as error:  # a damaged pickle may raise anything
-        raise BadValue(f"{owner} is no batch of CIFAR: {type(error).__name__}: {error}; get it again") from error
+        raise BadValue(
+            f"{owner} is not a batch of CIFAR: {type(error).__name__}: {error}; download it again"
+        ) from error
     if pixels.shape[1:] != (PIXELS,) or labels.shape != pixels.shape[:1]:
         raise BadValue(
             f"{owner} has pixels of the shape {pixels.shape} and labels of {tuple(labels.shape)}; expected "

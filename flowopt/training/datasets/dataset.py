@@ -72,7 +72,9 @@ class Dataset:
 
     def _check(self, owner: str, inputs: Tensor, targets: Tensor) -> None:
         if not len(inputs) or len(inputs) != len(targets):
-            raise BadValue(f"{owner}: {len(inputs)} inputs and {len(targets)} targets; there must be as many, and some")
+            raise BadValue(
+                f"{owner}: {len(inputs)} inputs and {len(targets)} targets; there must be as many of both, at least one"
+            )
         shapes = {"classification": (), "regression": (self.outputs,), "language": inputs.shape[1:]}
         if targets.shape[1:] != shapes[self.task]:
             raise BadValue(f"{owner}: targets have the shape {tuple(targets.shape)}, not (N, *{shapes[self.task]})")

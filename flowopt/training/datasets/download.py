@@ -49,7 +49,7 @@ def obtain(dataset: str, resources: Sequence[Resource], data_dir: str | Path | N
 def fetch(resource: Resource, folder: Path) -> Path:
     """Download one file below the folder. Raises BadValue where that fails; no part of it is left behind."""
     if resource.sha256 is None:
-        raise BadValue(f"no checksum is published for {resource.url}, so get it yourself: {_way([resource])}")
+        raise BadValue(f"no checksum is published for {resource.url}, so download it yourself: {_way([resource])}")
     target = folder / resource.names[0]
     digest = hashlib.sha256()
     with replacing(target) as file:
@@ -78,7 +78,9 @@ def _blocks(url: str) -> Iterator[bytes]:
                     done += len(block)
                     bar(done)
     except (OSError, HTTPException) as error:
-        raise BadValue(f"cannot download {url}: {error}; is there a network? Or get the file by other means") from error
+        raise BadValue(
+            f"cannot download {url}: {error}; is there a network? Or download the file by other means"
+        ) from error
 
 
 def _find(resource: Resource, folder: Path) -> Path | None:

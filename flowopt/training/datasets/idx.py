@@ -96,14 +96,16 @@ def read_idx(path: Path, item: tuple[int, ...]) -> Tensor:
         )
     header = 4 + 4 * magic[3]
     if len(content) < header:
-        raise BadValue(f"{path} is truncated: {len(content)} bytes, less than its header of {header}; get it again")
+        raise BadValue(
+            f"{path} is truncated: {len(content)} bytes, less than its header of {header}; download it again"
+        )
     count, *shape = struct.unpack_from(f">{magic[3]}I", content, 4)
     if tuple(shape) != item:
         raise BadValue(f"{path} holds items of the shape {tuple(shape)}, expected {item}")
     length = header + count * math.prod(item)
     if len(content) != length:
         state = "truncated" if len(content) < length else "damaged"
-        raise BadValue(f"{path} is {state}: {len(content)} bytes, its header promises {length}; get it again")
+        raise BadValue(f"{path} is {state}: {len(content)} bytes, its header promises {length}; download it again")
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(count, *item).copy())
 
 
@@ -112,4 +114,4 @@ def _unpacked(path: Path) -> bytes:
         content = path.read_bytes()
         return gzip.decompress(content) if path.suffix == ".gz" else content
     except (OSError, EOFError, zlib.error) as error:
-        raise BadValue(f"{path} cannot be read: {error}; get it again") from error
+        raise BadValue(f"{path} cannot be read: {error}; download it again") from error

@@ -27,10 +27,10 @@ def text(file: str | Path, *, length: int = 64, train_fraction: float = 0.9) -> 
     except OSError as error:
         raise BadValue(f"cannot read the text {str(path)!r}: {error.strerror}; give a file as text:FILE") from error
     except UnicodeDecodeError as error:
-        raise BadValue(f"{path} is no text in UTF-8: {error}") from error
+        raise BadValue(f"{path} is not a text in UTF-8: {error}") from error
     characters, tokens = np.unique(np.frombuffer(content.encode("utf-32-le"), "<u4"), return_inverse=True)
     if len(characters) < 2:
-        raise BadValue(f"{path} has {len(characters)} different characters; there is nothing to learn from less than 2")
+        raise BadValue(f"{path} has {len(characters)} different characters; at least 2 are needed")
     cut = int(train_fraction * len(tokens))
     train_inputs, train_targets = _chunks(f"{path}, training", torch.from_numpy(tokens[:cut]), length)
     test_inputs, test_targets = _chunks(f"{path}, test", torch.from_numpy(tokens[cut:]), length)

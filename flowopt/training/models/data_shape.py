@@ -20,20 +20,20 @@ class DataShape:
     task: str
 
     def image(self) -> tuple[int, int, int]:
-        """(channels, height, width); BadValue if the samples are no images."""
+        """(channels, height, width); BadValue if the samples are not images."""
         if len(self.sample) != 3:
             raise self.refusal("images (channels, height, width)")
         channels, height, width = self.sample
         return channels, height, width
 
     def series_features(self) -> int:
-        """F of a series (T, F); BadValue if the samples are no series."""
+        """F of a series (T, F); BadValue if the samples are not series."""
         if len(self.sample) != 2:
             raise self.refusal("series (time steps, features); one number a step is (time steps, 1)")
         return self.sample[1]
 
     def context(self) -> int:
-        """T of a text (T,); BadValue if the samples are no texts."""
+        """T of a text (T,); BadValue if the samples are not texts."""
         if len(self.sample) != 1:
             raise self.refusal("texts (tokens,)")
         return self.sample[0]

@@ -87,5 +87,5 @@ def transformer(data: DataShape, width: int = 128, layers: int = 4, *, heads: in
     check_count(data.model, "heads", heads, 1)
     check_choice(data.model, "tie", tie, (False, True))
     if width % heads:
-        raise BadValue(f"{data.model}: the width {width} cannot be shared out among {heads} heads")
+        raise BadValue(f"{data.model}: the width {width} is not a multiple of the {heads} heads")
     return Transformer(data.outputs, data.context(), width, layers, heads, tie)
