@@ -39,7 +39,7 @@ def flowopt_cli(*arguments, folder):
 
 def read_json(path):
     def refuse(word):
-        raise AssertionError(f"{word} is no JSON")
+        raise AssertionError(f"{word} is not JSON")
 
     return json.loads(path.read_text(), parse_constant=refuse)
 
