@@ -29,7 +29,7 @@ FORMAT = 1
 Array = NDArray[Any]
 
 
-@dataclass
+@dataclass(eq=False)
 class Trajectory:
     """T records of B rows in D dimensions; record 0 is the start.
 

@@ -77,18 +77,18 @@ def test_a_run_that_memory_does_not_hold_is_refused_or_ends_with_what_was_done()
 
 
 def test_what_the_refusal_names_does_run(scarce):
-    scarce(200 * 73 * 100)  # 100 records of 200 rows in two dimensions, of which 80 may be used
-    for method, more in (("gd", {}), ("ecco", {}), ("torch:SGD", {"lr": 1e-3}), ("scipy:BFGS", {"max_steps": 1000})):
+    scarce(20 * 73 * 10)  # 10 records of 20 rows in two dimensions, of which 8 may be used
+    for method, more in (("gd", {}), ("ecco", {}), ("torch:SGD", {"lr": 1e-3}), ("scipy:BFGS", {})):
         calls = []
-        options = {"x0": np.ones((200, 2)), "method": method, "max_steps": 1000, "gtol": 0.0, **more}
-        with pytest.raises(flowopt.BadValue, match=r"keep fewer records \(record_every=13\) or keep only the ends"):
+        options = {"x0": np.ones((20, 2)), "method": method, "max_steps": 100, "gtol": 0.0, **more}
+        with pytest.raises(flowopt.BadValue, match=r"keep fewer records \(record_every=17\) or keep only the ends"):
             flowopt.minimize(counted(calls), **options)
         assert not calls
-        assert len(flowopt.minimize(counted(calls), **options, record_every=13).f) <= 80
+        assert len(flowopt.minimize(counted(calls), **options, record_every=17).f) <= 8
         assert len(flowopt.minimize(counted(calls), **options, record_every=0).f) == 2
-    scarce(200 * 73)
+    scarce(20 * 73)
     with pytest.raises(flowopt.BadValue, match="not even the ends of these rows would fit: run fewer rows at a time"):
-        flowopt.minimize("rosenbrock", np.ones((200, 2)), "gd", record_every=0)
+        flowopt.minimize("rosenbrock", np.ones((20, 2)), "gd", record_every=0)
 
 
 def test_a_run_that_stops_early_may_be_given_many_steps(scarce):
