@@ -142,6 +142,7 @@ class Ensemble:
         """How the members that have ended did, by their number."""
         self.steps = self.epochs = 0
         self._record: list[Tensor] = []
+        self._said = False
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -299,6 +300,7 @@ class Ensemble:
                 self._members[place], told = members.step(batch, self.steps)
                 record[:, members.numbers] = told.record
                 self._note_endings(members.numbers, told)
+                self._warn_of_no_step(self._members[place])
         self.steps += 1
         if self.record_every and (self.steps - 1) % self.record_every == 0:
             self._record.append(record)
@@ -309,6 +311,20 @@ class Ensemble:
             status, loss, bad = Status(int(told.status[place])), float(told.record[0, place]), int(told.bad[place])
             name = self.model.names[bad] if bad >= 0 else ""
             self.endings[int(numbers[place])] = Ending(status, self.steps + 1, loss, name)
+
+    def _warn_of_no_step(self, members: Members) -> None:
+        """A member whose rule has a step of 0 and can say why; once, and where asking does not wait for a device."""
+        carry, rule = members.carry, members.method.controller
+        if self._said or carry is None or not carry.h.is_cpu:
+            return
+        value, _, square = carry.point.evaluation
+        for place in (carry.alive & (carry.h == 0) & (square > 0)).nonzero().squeeze(-1).tolist():
+            if reason := rule.why_no_step(float(value[place]), place):
+                where = f"member {int(members.numbers[place])} of {len(self)}"
+                message = f"flowopt: {self.method.name}, {where}: {reason.what}; it does not move. {reason.cure}"
+                warnings.warn(f"{message}; this is said once", stacklevel=4)
+                self._said = True
+                return
 
     def _gather(self) -> None:
         """Bring the stacked parameters up to date."""

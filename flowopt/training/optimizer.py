@@ -400,9 +400,11 @@ class FlowOptimizer(Optimizer):
     def _stands_still(self, outcome: Outcome) -> Reason | None:
         """Why the parameters will be where they were on the next batch too, as far as the step-size rule goes."""
         rule, h = self.method.controller, float(self._flow["h"])
-        if h == 0:
-            sign = -1.0 if self.param_groups[0]["maximize"] else 1.0
-            return rule.why_no_step(sign * float(outcome.value), 0)
+        if h == 0 and float(outcome.square) > 0:  # else it is where it should be
+            reason = rule.why_no_step(float(outcome.energy), 0)  # with its sign and its weight decay
+            if reason is None or not self.param_groups[0]["maximize"]:
+                return reason
+            return reason._replace(what=f"{reason.what} (with maximize, f is -loss)")
         if rule.rejects and not bool(outcome.taken) and h == float(outcome.h):
             return same_again(rule.name, h)
         return None
