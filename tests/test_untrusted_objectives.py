@@ -107,6 +107,17 @@ def test_a_row_is_the_run_of_its_own_whatever_the_objective_does(name):
                 same_row(batch, i, solos[i])
 
 
+def test_a_branch_that_a_batch_takes_together_is_seen_before_it_is_reached():
+    def far_or_near(x):
+        return (x**2).sum(-1) if (x > 0.8).any() else ((x - 2) ** 2).sum(-1)
+
+    starts = [[1.0, 1.0], [5.0, 5.0]]
+    batch = minimize(far_or_near, starts, "gd", lr=0.1, max_steps=10)
+    for i, start in enumerate(starts):
+        same_row(batch, i, minimize(far_or_near, start, "gd", lr=0.1, max_steps=10))
+    assert len(set(np.sign(np.diff(batch.x[:, 0, 0])))) == 2, "it must come to the branch"
+
+
 TRUTH = {
     "newcomer": lambda x: (x[0] - 1) ** 2 + 10 * (x[1] - 2) ** 2 + x[2] ** 2,
     "sum": lambda x: x @ x,
