@@ -62,6 +62,7 @@ def test_results_show_themselves_in_a_line():
     odd = flowopt.minimize(lambda x: (x**2).sum(-1), [1.0, 2.0], "newton")
     odd.about["problem"] = "<script>"
     history = trained()
+    compared = flowopt.compare("bowl", methods=["gd", "newton"], tune=2, max_evaluations=20)
     record = EnsembleRecord(*(np.zeros((1000, 50)) for _ in range(5)))
     for result, words in (
         (many, "gd on rosenbrock, 5000 rows of 2 coordinates, 4 records; 5000 max steps, best f 0.98"),
@@ -71,6 +72,7 @@ def test_results_show_themselves_in_a_line():
             "Dataset <i>: classification, 1000 training and 500 test samples of shape (1, 2, 2), 2 outputs",
         ),
         (history, "3 epoch(s), 12 step(s), complete, train_loss"),
+        (compared, "<Comparison on bowl: 2 methods, 20 evaluations, lowest f "),
         (History(), "0 epoch(s), 0 step(s), running"),
         (record, "1000 records of 50 members"),
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from flowopt.comparison.candidates import Candidate, OfFlow
 from flowopt.comparison.own_flow import Deviation
 from flowopt.comparison.trial import Trial
 from flowopt.comparison.tuning import Tuning
+from flowopt.display import html_table
 from flowopt.problems.problem import Problem
 from flowopt.trajectory import Trajectory
 
@@ -43,6 +45,16 @@ class Contestant:
     def shown(self, trial: Trial) -> dict[str, Any]:
         """The parameters of one of its trials that matter to a reader: the step size, and what was set."""
         return {key: trial.parameters.get(key, value) for key, value in self.candidate.shown.items()}
+
+
+def _cells(one: Contestant, trial: Trial | None) -> tuple[Any, ...]:
+    if trial is None:
+        return None, None, None
+    return ", ".join(f"{name}={value}" for name, value in one.shown(trial).items()), trial.best_f, trial.words
+
+
+def _best(one: Contestant) -> float:
+    return min((trial.best_f for trial in (one.default, one.tuned) if trial is not None), default=math.inf)
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,18 @@ class Comparison:
         from flowopt.tables import render
 
         return render(comparison_table(self))
+
+    def __repr__(self) -> str:
+        best = min(self.ran, key=_best, default=None)
+        lowest = "" if best is None else f", lowest f {_best(best):.6g} by {best.name}"
+        return (
+            f"<Comparison on {self.problem.name}: {len(self.ran)} methods, {self.max_evaluations} evaluations{lowest}>"
+        )
+
+    def _repr_html_(self) -> str:
+        lines = [(one.name, *_cells(one, one.default), *_cells(one, one.tuned)) for one in self.ran]
+        heads = ("method", "parameters", "best f", "status", "tuned", "best f", "status")
+        return html_table(f"{self.problem.name}, {self.max_evaluations} evaluations each", heads, lines)
 
     def _row(self, one: Contestant) -> dict[str, Any]:
         def facts(trial: Trial | None) -> dict[str, Any] | None:
