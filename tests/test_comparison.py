@@ -193,26 +193,28 @@ def test_everybody_has_as_many_values_on_the_same_budget_and_the_tuned_run_is_th
 
 def test_the_sensitivity_is_that_of_the_closed_form():
     """On x^2/2 gradient descent multiplies x by 1 - lr: after k steps the height is (1 - lr)^2k / 2, without gtol."""
-    problem = flowopt.Problem(
-        name="parabola", value=lambda x: 0.5 * x.square().sum(-1), dim=1, start=(1.0,), minimum=0.0
-    )
+    problem = flowopt.problem("bowl", coefficients=(0.5, 0.5))
 
     def build(lr: Annotated[float, StepSize(1e-3, 10.0)] = 0.5):
         return flowopt.method("gd", lr=lr)
 
-    found = compare(build, problem=problem, tune=5, max_evaluations=4)  # 0.001, 0.01, 0.1, 1, 10: three steps
+    found = compare(
+        build, problem=problem, x0=[1.0, 0.0], tune=5, max_evaluations=4
+    )  # 0.001, 0.01, 0.1, 1, 10: three steps
     (row,) = found.rows[:1]
     np.testing.assert_allclose(row["tuning"]["best_f"][:4], [0.5 * (1 - lr) ** 6 for lr in (1e-3, 1e-2, 0.1, 1.0)])
     assert row["tuning"]["best"] == 1.0
     assert (row["tuning"]["share"], row["tuning"]["decades"]) == (0.2, pytest.approx(0.8))
     assert not row["tuning"]["at_end"]
-    near = compare(build, problem=problem, tune=5, max_evaluations=2)  # one step: 10 goes up, and 1 there at once
+    near = compare(
+        build, problem=problem, x0=[1.0, 0.0], tune=5, max_evaluations=2
+    )  # one step: 10 goes up, and 1 there at once
     assert near.rows[0]["tuning"]["best_f"][4] == 0.5
 
     def slow(lr: Annotated[float, StepSize(1e-3, 0.1)] = 0.01):
         return flowopt.method("gd", lr=lr)
 
-    short = compare(slow, problem=problem, tune=3, max_evaluations=4)
+    short = compare(slow, problem=problem, x0=[1.0, 0.0], tune=3, max_evaluations=4)
     assert short.rows[0]["tuning"]["at_end"]
     assert short.rows[0]["tuning"]["share"] == 1.0  # all are within a factor 10
     assert "(!)" in str(short)
