@@ -74,7 +74,7 @@ def minimize(
 
     A function of one's own is tried at the start, in 3 to 7 calls that every row counts among its evaluations: a batch
     of three points near the starts is compared with each of them alone. One of one point, or one that mixes its rows,
-    is run on batches by torch.func.vmap, or row by row where that gives other bits or fails (beyond 64 rows vmap may
+    is run on batches by torch.func.vmap, or row by row where that gives other bits or fails (beyond 32 rows they may
     round differently); so is one that is constant or not finite where it is tried. ``about["objective"]`` says which,
     and a warning where many rows cost a call each. It may overwrite its argument and return a buffer of its own.
 

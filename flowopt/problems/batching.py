@@ -23,7 +23,7 @@ from flowopt.problems.operations import Operations
 from flowopt.problems.problem import Batching, Problem
 from flowopt.rows import lay_out
 
-FEW = 64
+FEW = 32
 """Up to this many rows, a function whose batches round differently from single points is called row by row."""
 
 BATCH = 19
