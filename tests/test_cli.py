@@ -1,5 +1,6 @@
-"""The command line, through real subprocesses."""
+"""The command line: mostly in this process, through subprocesses where it is about processes."""
 
+import io
 import json
 import os
 import re
@@ -7,16 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from together import together
 from typer.testing import CliRunner
 
 import flowopt
 from flowopt import comparison
-from flowopt.cli import app
+from flowopt.cli import app, main
 from flowopt.errors import BadValue, FlowoptError, UnknownName
 from flowopt.files import plain
 from flowopt.papers import METHODS
@@ -30,11 +33,25 @@ ENVIRONMENT = os.environ | {
 }
 
 
-def flowopt_cli(*arguments, folder):
+def in_a_process(*arguments, folder):
     command = [sys.executable, "-m", "flowopt", *map(str, arguments)]
     return subprocess.run(
         command, check=False, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
     )
+
+
+def flowopt_cli(*arguments, folder):
+    """As in a process of its own, without its three seconds of importing torch."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(folder)
+        patch.setenv("COLUMNS", "80")
+        patch.setattr(sys, "argv", ["flowopt", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def read_json(path):
@@ -50,12 +67,12 @@ def is_picture(path):
 
 
 def test_version_and_help(tmp_path):
-    version = flowopt_cli("--version", folder=tmp_path)
+    version = in_a_process("--version", folder=tmp_path)
     assert (version.returncode, version.stdout) == (0, f"flowopt {flowopt.__version__}\n")
-    usage = flowopt_cli("--help", folder=tmp_path)
+    usage = in_a_process("--help", folder=tmp_path)
     assert usage.returncode == 0
     assert all(command in usage.stdout for command in ("list", "explore", "compare", "cite"))
-    explore = flowopt_cli("explore", "--help", folder=tmp_path)
+    explore = in_a_process("explore", "--help", folder=tmp_path)
     assert explore.returncode == 0
     options = ("--method", "--x0", "--grid", "--dim", "--steps", "--t-end", "--seed", "--set", "--out", "--json")
     assert all(option in explore.stdout for option in options)
@@ -162,7 +179,7 @@ calls = 0
 def slow(x):
     global calls
     calls += 1
-    if calls == 10:
+    if calls == 20:  # the first few find out what kind of function it is
         Path("under-way").touch()
     if x.shape[0] == 1:
         time.sleep(0.01)
@@ -181,7 +198,7 @@ def sgd(params):
 
 def test_explore_a_function_of_ones_own(tmp_path):
     (tmp_path / "own.py").write_text(OWN)
-    done = flowopt_cli(
+    done = in_a_process(
         *("explore", "own:bowl", "-m", "gd", "--x0", "1,2", "--set", "lr=0.1", "--out", ".", "--json", "a.json"),
         folder=tmp_path,
     )
@@ -192,7 +209,7 @@ def test_explore_a_function_of_ones_own(tmp_path):
     assert is_picture(tmp_path / "bowl-paths.png")
 
 
-@pytest.mark.parametrize(
+@together(
     ("arguments", "message"),
     [
         (("explore", "rosenbrok"), "there is no problem named 'rosenbrok'; did you mean 'rosenbrock'?"),
@@ -239,7 +256,7 @@ def test_compare_refuses_bad_input_before_any_work(tmp_path, monkeypatch):
     assert not any(tmp_path.glob("**/*.*"))
 
 
-@pytest.mark.parametrize(
+@together(
     ("arguments", "message"),
     [
         (("explore", "rosenbrock", "--steps", "many"), "'--steps'.*valid integer"),
@@ -256,7 +273,7 @@ def test_bad_usage_is_exit_code_2_without_a_traceback(arguments, message, tmp_pa
 
 def test_an_unexpected_error_keeps_its_traceback(tmp_path):
     (tmp_path / "own.py").write_text(OWN)
-    done = flowopt_cli("explore", "own:broken", "--x0", "1,2", folder=tmp_path)
+    done = in_a_process("explore", "own:broken", "--x0", "1,2", folder=tmp_path)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert "own.py" in done.stderr
@@ -348,7 +365,7 @@ def test_compare_writes_the_table_the_numbers_and_the_pictures(tmp_path):
 
 def test_compare_takes_functions_of_ones_own_and_writes_for_print(tmp_path):
     (tmp_path / "own.py").write_text(OWN)
-    done = flowopt_cli(
+    done = in_a_process(
         *("compare", "own:bowl", "--x0", "1,2,3", "--evaluations", 9, "--tune", 0, "--format", "pdf", "--out", "here"),
         *("-m", "own:method", "-m", "own:sgd", "--set", "own:method.lr=0.2", "--json", "a.json"),
         folder=tmp_path,
