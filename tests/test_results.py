@@ -34,7 +34,9 @@ def runs():
     """Rows that end at different times, between two records and at one."""
     starts = np.random.default_rng(0).normal(size=(5, 3))
     yield flowopt.minimize("rosenbrock", starts, "ecco_stable", max_steps=150)
-    yield flowopt.minimize("rosenbrock", starts, "ecco_stable", max_steps=150, record_every=7)
+    run = flowopt.minimize("rosenbrock", starts, "ecco_stable", max_steps=1000, record_every=7)
+    assert (run.steps[run.steps < run.steps.max()] % 7 > 0).any()
+    yield run
     yield flowopt.minimize("rosenbrock", starts, "ecco_stable", max_steps=150, record_every=0)
     yield flowopt.minimize("bowl", starts[:, :2], "scipy:BFGS", dtype=torch.float32)
     yield flowopt.minimize("bowl", np.zeros((2, 2)))
