@@ -142,7 +142,7 @@ BAD = {
     "one value": ("adam", ("lr", (1,)), ("eps", (1, 2)), BadValue, "two or more different finite numbers"),
     "a value twice": ("adam", ("lr", (1, 1, 2)), ("eps", (1, 2)), BadValue, "two or more different finite numbers"),
     "no number": ("adam", ("lr", (1, math.nan)), ("eps", (1, 2)), BadValue, "two or more different finite numbers"),
-    "out of range": ("adam", ("lr", (0.1, 1)), ("beta2", (0.5, 2.0)), BadValue, "beta2 = .* is outside its range"),
+    "out of range": ("adam", ("lr", (0.1, 1)), ("beta2", (0.5, 2.0)), BadValue, "beta2.* is outside its range"),
     "a choice": ("diffgrad", ("lr", (0.1, 1)), ("form", (0.5, 2.0)), BadValue, "form of diffgrad is not a number"),
     "a switch": ("madgrad", ("lr", (0.1, 1)), ("dual_averaging", (0, 1)), BadValue, "is not a number"),
     "one parameter twice": ("adam", ("beta2", (0.1, 0.2)), ("1-beta2", (0.5, 0.6)), BadValue, "can be given once"),
