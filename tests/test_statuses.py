@@ -330,6 +330,18 @@ def test_a_network_that_stands_still_says_why_once() -> None:
     assert not warnings_of("elra", lambda w: 3 * bowl(w))
 
 
+def test_members_that_stand_still_say_why_once() -> None:
+    ensemble = flowopt.Ensemble(lambda seed: torch.nn.Linear(1, 1), 2, "elra", task="regression", dtype=torch.float64)
+    inputs = torch.tensor([[1e7], [-2e7]], dtype=torch.float64)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(5):
+            ensemble.step(inputs, torch.ones(2, 1, dtype=torch.float64))
+    (text,) = (str(warning.message) for warning in caught)
+    assert "2 member" in text
+    assert "would try the same one again" in text
+
+
 def test_texts_are_plain_english() -> None:
     """No 'is no heat map' and 'get it again' in what users read: messages and docstrings."""
     negated = r"\b(is|are|was|were|be|been) no (?!longer|more|finer|less|smaller|matter|later|other|such)\w"

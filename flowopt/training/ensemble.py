@@ -20,6 +20,7 @@ from flowopt.memory import LONG, available, check_fits, ran_out
 from flowopt.papers import as_method
 from flowopt.parameters import as_parameter
 from flowopt.progress import progress_bar
+from flowopt.reasons import same_again
 from flowopt.state import Number, Status
 from flowopt.training import tasks
 from flowopt.training.batches import batches, order
@@ -142,7 +143,7 @@ class Ensemble:
         """How the members that have ended did, by their number."""
         self.steps = self.epochs = 0
         self._record: list[Tensor] = []
-        self._said = False
+        self._said = self._repeats_said = False
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -301,6 +302,7 @@ class Ensemble:
                 record[:, members.numbers] = told.record
                 self._note_endings(members.numbers, told)
                 self._warn_of_no_step(self._members[place])
+                self._warn_of_repeats(members.numbers, told)
         self.steps += 1
         if self.record_every and (self.steps - 1) % self.record_every == 0:
             self._record.append(record)
@@ -325,6 +327,15 @@ class Ensemble:
                 warnings.warn(f"{message}; this is said once", stacklevel=4)
                 self._said = True
                 return
+
+    def _warn_of_repeats(self, numbers: Tensor, told: Told) -> None:
+        """Say once that a step-size rule rejects at its own lower limit."""
+        if self._repeats_said or not bool(told.again.any()):
+            return
+        self._repeats_said, first = True, int(told.again.int().argmax())
+        reason = same_again(self.method.controller.name, float(told.record[1, first]))
+        who = f"{int(told.again.sum())} member(s), first {int(numbers[first])}"
+        warnings.warn(f"flowopt: {who}: {reason.what}; {reason.cure}. This is said once", stacklevel=4)
 
     def _gather(self) -> None:
         """Bring the stacked parameters up to date."""

@@ -48,6 +48,8 @@ class Told(NamedTuple):
     """Status codes of those that end with this step, else 0."""
     bad: Tensor
     """The first parameter whose gradient is not finite, -1 if there is none."""
+    again: Tensor
+    """Bool: the step was rejected, and the rule would try the same one again."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,9 @@ class Members:
         error = nothing if report.error is None else report.error
         record = torch.stack([loss, report.h, error, report.energy, report.taken.to(loss.dtype)])
         status = torch.where(self.alive, self._status(carry, tried), 0)
+        again = self.alive & ~report.taken & (carry.h == report.h) & method.controller.rejects
         carry = kernel.propose(method, carry._replace(alive=carry.alive & (status == 0)), measure)
-        told = Told(torch.where(self.alive, record, torch.nan), status, bad)
+        told = Told(torch.where(self.alive, record, torch.nan), status, bad, again)
         return replace(self, carry=carry, q=cast(Blocks, carry.trial["q"])), told
 
     def _status(self, carry: Carry, tried: Evaluation) -> Tensor:
