@@ -45,7 +45,11 @@ def run(command: str, folder: Path) -> str:
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(command, marks=() if command.startswith(QUICK) else pytest.mark.slow)
+        pytest.param(
+            command,
+            marks=() if command.startswith(QUICK) else pytest.mark.slow,
+            id=" ".join(command.split()[:4]),
+        )
         for command in COMMANDS
         if command != PICTURE
     ],
@@ -57,10 +61,10 @@ def test_a_command_does_what_it_says(command: str, tmp_path: Path) -> None:
         assert (tmp_path / file).stat().st_size > 0
 
 
-def words(picture: Path) -> set[str]:
-    """What is written in a picture, without its numbers: the last digits are the processor's."""
-    written = Image.open(picture).text["Description"]
-    return set(re.findall(r"[^\W\d_][\w:-]+", written))
+def read(picture: Path) -> tuple[tuple[int, int], set[str]]:
+    """The size of a picture, and what is written in it without its numbers: the last digits are the processor's."""
+    with Image.open(picture) as image:
+        return image.size, set(re.findall(r"[^\W\d_][\w:-]+", image.text["Description"]))
 
 
 @pytest.mark.slow
@@ -68,8 +72,7 @@ def test_the_picture_is_what_its_command_makes(tmp_path: Path) -> None:
     assert f"![The papers' methods on Rosenbrock's valley](docs/rosenbrock.png)\n\n*Made by `{PICTURE}`" in README
     run(PICTURE, tmp_path)
     made, shown = tmp_path / "flowopt-out" / "rosenbrock-compare.png", ROOT / "docs" / "rosenbrock.png"
-    assert words(made) == words(shown), f"make it again: {PICTURE}"
-    assert Image.open(made).size == Image.open(shown).size
+    assert read(made) == read(shown), f"make it again: {PICTURE}"
 
 
 def test_every_line_of_the_shell_is_known() -> None:
