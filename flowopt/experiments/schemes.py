@@ -58,7 +58,7 @@ def agreement() -> Iterator[Fact]:
             yield Fact("largest difference from another solver", "", at_most(1e-8), difference, setting=setting)
 
 
-def energy(steps: int = 30_000) -> Iterator[Fact]:
+def energy(steps: int = 15_000) -> Iterator[Fact]:
     """Relative energy error over a long run at a fixed step: bounded for symplectic schemes, drifting for others."""
     system = SeparableHamiltonian(exponent=1.0, F0=-1.0, delta_energy=1.0)
     for name in ("symplectic_euler", "stoermer_verlet", "forward_euler"):
