@@ -58,6 +58,7 @@ def minimize(
                 in a hop of its largest step around the minimum, of ``|x|^2`` even.
     max_steps   attempted steps, rejected ones included.
     gtol        a row has converged when ``|grad f| <= gtol``; 0 turns the test off unless the gradient is exactly 0.
+                With a `weight_decay` w (L2) the gradient is that of ``f + w/2 |x|^2``, which is what is minimised.
     ftol        ... or when ``f - minimum <= ftol``; needs a problem with a known minimum.
     f_target    ... or when ``f <= f_target``.
     t_end       stop at this time exactly; the last step is shortened.
@@ -300,7 +301,7 @@ class _Run:
         gone = stopped.nonzero().squeeze(-1)
         ended = rows.select(ends, gone)
         differences = self.objective.problem.calls_per_difference > 0
-        texts = Explanations(ended, self.method.controller.select(gone), self.attempt, differences)
+        texts = Explanations(ended, self.method.select(gone), self.attempt, differences)
         self._retire(stopped, ended.code, texts)
         kept = (~stopped).nonzero().squeeze(-1)
         self.method = self.method.select(kept)

@@ -11,7 +11,6 @@ from torch import Tensor
 from flowopt import reasons, rows
 from flowopt.course import Best, Course
 from flowopt.kernel import Carry, Method, Report, until
-from flowopt.parts import Controller
 from flowopt.reasons import REASONS, Reason
 from flowopt.sentences import SHOWN, Sentences, standing
 from flowopt.state import Evaluation, Status
@@ -24,7 +23,7 @@ class Stopping:
     """The tests that end a row."""
 
     gtol: float
-    """Converged where ``|grad f| <= gtol``."""
+    """Converged where ``|grad f| <= gtol``; of a system with a weight decay w, the gradient of f + w/2 |x|^2."""
     f_target: float | None
     """Converged where ``f <= f_target``."""
     t_end: float | None
@@ -48,9 +47,10 @@ class Stopping:
         outcome = method.system.outcome(carry.point.state, measured)
         if outcome is not None:
             go = go & (outcome == 0)
-        if rows.every(go & (measured.square > max(self.gtol**2, rows.TINY[measured.square.dtype]))):
+        judged = method.system.objective(carry.point.state, measured)
+        if rows.every(go & (judged.square > max(self.gtol**2, rows.TINY[judged.square.dtype]))):
             return None
-        stopped = ~(go & (rows.slope(measured) > self.gtol))
+        stopped = ~(go & (rows.slope(judged) > self.gtol))
         return stopped if bool(stopped.any()) else None
 
     def classify(
@@ -77,7 +77,8 @@ class Stopping:
         if self.t_end is not None:
             code[self._there(self.t_end, carry.t)] = int(Status.TIME_REACHED)
         known = rows.finite(measured)  # at the start it may not be
-        code[known & (rows.slope(measured) <= self.gtol)] = int(Status.CONVERGED)
+        judged = method.system.objective(carry.point.state, measured)
+        code[known & (rows.slope(judged) <= self.gtol)] = int(Status.CONVERGED)
         if self.f_target is not None:
             code[known & (measured.value <= self.f_target)] = int(Status.CONVERGED)
         return code
@@ -130,10 +131,13 @@ class Explanations(Sentences):
     `differences`: gradients come by finite differences.
     """
 
-    def __init__(self, ends: Ends, controller: Controller, attempt: int, differences: bool) -> None:
-        self._ends, self._controller = ends, controller
+    def __init__(self, ends: Ends, method: Method, attempt: int, differences: bool) -> None:
+        self._ends, self._controller = ends, method.controller
         self._attempt, self._differences = attempt, differences
-        self._slope = rows.slope(ends.carry.point.evaluation)
+        point = ends.carry.point
+        judged = method.system.objective(point.state, point.evaluation)
+        self._slope = rows.slope(point.evaluation)
+        self._decayed = None if judged is point.evaluation else rows.slope(judged)
 
     def __len__(self) -> int:
         return len(self._ends.code)
@@ -173,7 +177,10 @@ class Explanations(Sentences):
         if status == Status.CONVERGED:
             start, best = course.start_f[index].item(), ends.best.f[index].item()
             slope, best_x = self._slope[index].item(), ends.best.x[index].numpy()
-            return reasons.higher_than_before(value, q.numpy(), slope, start, best, best_x)
+            decayed = (
+                "" if self._decayed is None else f", |grad f + weight_decay x| = {self._decayed[index].item():.3g}"
+            )
+            return decayed + reasons.higher_than_before(value, q.numpy(), slope, start, best, best_x)
         if status in (Status.NONFINITE, Status.DIVERGED) and not ends.carry.alive[index]:
             f, tried, trial = ends.tried.value[index].item(), ends.tried.grad[index], ends.trial[index]
             bad = ~(torch.isfinite(tried) & torch.isfinite(trial))

@@ -358,3 +358,16 @@ def test_texts_are_plain_english() -> None:
             words = " ".join(text.split())
             found += [f"{path.name}:{node.lineno}: {words[hit.start() :][:60]}" for hit in odd.finditer(words)]
     assert not found
+
+
+def test_with_a_weight_decay_converged_means_the_minimum_of_what_is_minimised():
+    """f = |x - 1|^2 + w/2 |x|^2 has its minimum at 2 / (2 + w); a flat f has it at 0, and not wherever it starts."""
+    for name in ("elra", "adam"):
+        step = {"lr": 0.1} if name == "adam" else {}
+        run = flowopt.minimize(lambda x: (x - 1).square().sum(-1), [3.0, -2.0], name, weight_decay=0.5, **step)
+        assert run.converged.all(), name
+        np.testing.assert_allclose(run.final_x, 0.8, atol=1e-6, err_msg=name)
+        assert "|grad f + weight_decay x| = " in run.message[0]
+        flat = flowopt.minimize(lambda x: 0 * x.sum(-1), [3.0, -2.0], name, weight_decay=0.5, **step)
+        assert flat.steps[0] > 0, name
+        assert abs(flat.final_x).max() < 0.1, name
