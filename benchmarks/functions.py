@@ -1,7 +1,8 @@
 """How many problems of the library each method solves within 1000 evaluations, before and after tuning.
 
-    python benchmarks/functions.py                 # all named methods and the baselines; some ten minutes on one core
-    python benchmarks/functions.py adam torch:Adam # some
+    python benchmarks/functions.py                  # those that flowopt compare takes; some five minutes on one core
+    python benchmarks/functions.py adam torch:Adam  # some
+    python benchmarks/functions.py all              # all named methods and the baselines; some twenty minutes
 
 A problem is solved where f came down all but 1e-4 of the way from the standard start to the known minimum. Tuned: the
 better of the default and of 16 values of the step size, on a logarithmic grid over the range declared with it. One
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 import flowopt
-from flowopt.comparison import everything
+from flowopt.comparison import DEFAULTS, everything
 from flowopt.comparison.candidates import Candidate
 from flowopt.comparison.choosing import choose
 from flowopt.comparison.trial import reached, spend
@@ -47,14 +48,17 @@ def solved(one: Candidate, problem: Problem) -> tuple[bool, bool, bool]:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("methods", nargs="*", default=everything(), help="names; all named methods and the baselines")
+    parser.add_argument("methods", nargs="*", default=DEFAULTS, help="names, or all")
     names = parser.parse_args().methods
+    names = everything() if names == ["all"] else names
     known = [flowopt.problem(name) for name in flowopt.list_problems()]
     known = [problem for problem in known if problem.minimum is not None]
     begun = time.process_time()
     table = Table(title=f"solved of {len(known)} problems within {BUDGET} evaluations")
     for head in ("method", "by default", f"tuned ({VALUES} values)", "only tuned", "best value at an end"):
-        table.add_column(head, justify="left" if head == "method" else "right", no_wrap=True)
+        table.add_column(
+            head, justify="left" if head in ("method", "only tuned") else "right", no_wrap=head == "method"
+        )
     for number, name in enumerate(names):
         results = []
         for problem in known:
@@ -64,7 +68,7 @@ def main() -> None:
         only = ", ".join(problem for problem, before, after, _ in results if after and not before)
         table.add_row(name, str(default), str(tuned) if one.step is not None else "-", only or "-", str(ends))
         print(f"{name}: {default}, tuned {tuned}, at an end {ends}", flush=True)
-    Console(width=200).print(table)
+    Console(width=120).print(table)
     print(f"{time.process_time() - begun:.0f} s of processor time")
 
 
