@@ -301,7 +301,9 @@ class _Run:
         gone = stopped.nonzero().squeeze(-1)
         ended = rows.select(ends, gone)
         differences = self.objective.problem.calls_per_difference > 0
-        texts = Explanations(ended, self.method.select(gone), self.attempt, differences)
+        # not the whole method: an optimizer of torch is cut down in place, and goes on with the others
+        system, controller = self.method.system.select(gone), self.method.controller.select(gone)
+        texts = Explanations(ended, system, controller, self.attempt, differences)
         self._retire(stopped, ended.code, texts)
         kept = (~stopped).nonzero().squeeze(-1)
         self.method = self.method.select(kept)

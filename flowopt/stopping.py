@@ -11,6 +11,7 @@ from torch import Tensor
 from flowopt import reasons, rows
 from flowopt.course import Best, Course
 from flowopt.kernel import Carry, Method, Report, until
+from flowopt.parts import Controller, System
 from flowopt.reasons import REASONS, Reason
 from flowopt.sentences import SHOWN, Sentences, standing
 from flowopt.state import Evaluation, Status
@@ -131,11 +132,11 @@ class Explanations(Sentences):
     `differences`: gradients come by finite differences.
     """
 
-    def __init__(self, ends: Ends, method: Method, attempt: int, differences: bool) -> None:
-        self._ends, self._controller = ends, method.controller
+    def __init__(self, ends: Ends, system: System, controller: Controller, attempt: int, differences: bool) -> None:
+        self._ends, self._controller = ends, controller
         self._attempt, self._differences = attempt, differences
         point = ends.carry.point
-        judged = method.system.objective(point.state, point.evaluation)
+        judged = system.objective(point.state, point.evaluation)
         self._slope = rows.slope(point.evaluation)
         self._decayed = None if judged is point.evaluation else rows.slope(judged)
 

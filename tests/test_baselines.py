@@ -384,3 +384,14 @@ def test_noise_belongs_to_the_row():
 def test_what_makes_no_sense_is_refused(method, options, error, match):
     with pytest.raises(error, match=match):
         minimize(ROSENBROCK, None, method, **options)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.RMSprop, torch.optim.Adam])
+def test_rows_that_stop_leave_the_others_their_state(optimizer: type[torch.optim.Optimizer]) -> None:
+    starts = [(-3.0, -2.0), (0.5, 0.5), (-1.2, 1.0), (2.0, 2.0)]
+    limits = {"max_steps": 400, "gtol": 0, "f_target": 2.0, "record_every": 0, "lr": 0.1}
+    together = minimize("rosenbrock", starts, optimizer, **limits)
+    alone = [minimize("rosenbrock", start, optimizer, **limits) for start in starts]
+    assert len(set(together.steps.tolist())) > 2  # they stop one after the other
+    assert together.steps.tolist() == [run.steps[0] for run in alone]
+    assert (together.final_x == [run.final_x[0] for run in alone]).all()
