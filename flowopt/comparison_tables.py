@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 AT_END = " (!)"
 """Behind a best value that is the first or last of its range."""
+CHANCE = "~"
+"""Before a result that rounding decides."""
 
 
 def comparison_table(found: Comparison) -> Group:
@@ -61,6 +63,10 @@ def _height(found: Comparison, f: float | None) -> str:
     return number(None if f is None else f - (found.problem.minimum or 0.0))
 
 
+def _lowest(found: Comparison, trial: Mapping[str, Any]) -> str:
+    return (CHANCE if trial["decided_by_rounding"] else "") + _height(found, trial["best_f"])
+
+
 def _results(found: Comparison, notes: _Notes) -> Table:
     what = "f" if found.problem.minimum is None else "f - min"
     table = table_of(f"{found.problem.name}: lowest {what} within {found.max_evaluations} evaluations")
@@ -75,14 +81,14 @@ def _results(found: Comparison, notes: _Notes) -> Table:
         if default is None:
             table.add_row(notes.mark(row), "not run", *["-"] * (6 if found.tune else 1))
             continue
-        cells = [settings(default["shown"]), _height(found, default["best_f"])]
+        cells = [settings(default["shown"]), _lowest(found, default)]
         if found.tune and tuning is None:
             cells += ["-"] * 5
         elif found.tune:
             best = tuned["parameters"][tuning["parameter"]]
             cells += [
                 settings({tuning["parameter"]: best}) + (AT_END if tuning["at_end"] and best == tuning["best"] else ""),
-                _height(found, tuned["best_f"]),
+                _lowest(found, tuned),
                 f"{tuning['decades']:.1f}",
                 f"{tuning['share']:.0%}",
                 str(tuning["evaluations"]),
@@ -130,6 +136,11 @@ def _method(found: Comparison) -> list[Text]:
             lines.append(f"{AT_END.strip()} the best value is at the end of its range: one outside may do better.")
         for why, names in _untuned(found).items():
             lines.append(f"Not tuned: {', '.join(names)} ({why}).")
+    if any(trial and trial["decided_by_rounding"] for row in found.rows for trial in (row["default"], row["tuned"])):
+        lines.append(
+            f"{CHANCE} rounding decides it: from a start nudged by one ulp the lowest f is more than 10 times as high, "
+            "or as low; another processor has another result."
+        )
     return [Text(line) for line in lines]
 
 

@@ -331,17 +331,19 @@ def interrupted_at(call, *methods, **options):
 
 
 def test_an_interrupted_comparison_keeps_what_was_done():
-    found = interrupted_at(38, "gd", "gdm", "nesterov", max_evaluations=20)
+    found = interrupted_at(38, "gd", "gdm", "nesterov", max_evaluations=20)  # in the replay of gd
     assert found.interrupted
+    assert [row["default"]["status"] for row in found.rows] == ["budget spent"]
+    found = interrupted_at(75, "gd", "gdm", "nesterov", max_evaluations=20)
     assert [row["default"]["status"] for row in found.rows] == ["budget spent", "interrupted"]
-    tuning = interrupted_at(30, "gd", "gdm", max_evaluations=20, tune=3)
+    tuning = interrupted_at(80, "gd", "gdm", max_evaluations=20, tune=3)
     assert tuning.interrupted
     assert [row["name"] for row in tuning.rows] == ["gd"]
     assert tuning.rows[0]["tuning"] is None
 
 
 def test_an_interrupted_reference_keeps_the_runs():
-    found = interrupted_at(15, "gd", max_evaluations=10)
+    found = interrupted_at(50, "gd", max_evaluations=10)
     assert found.interrupted
     assert [row["name"] for row in found.rows] == ["gd"]
 
@@ -388,3 +390,16 @@ def test_a_function_without_a_known_minimum_can_be_compared_and_drawn():
     assert found.low == lowest
     assert found.figure().axes[0].get_ylabel() == "lowest f so far"
     assert "standing for the minimum" in " ".join(str(found).split())
+
+
+def test_a_result_that_rounding_decides_is_marked():
+    def logistic(x):  # a step of gd with lr = 1 is the chaotic map x -> 4 x (1 - x), which doubles an error every time
+        return (4 / 3 * x**3 - 1.5 * x**2).sum(-1)
+
+    for evaluations, marked in ((12, False), (1000, True)):
+        found = flowopt.compare(
+            logistic, [0.3], ["gd"], {"gd": {"lr": 1.0}}, max_evaluations=evaluations, tune=0, horizon=1e-3
+        )
+        assert found.rows[0]["default"]["decided_by_rounding"] == marked, evaluations
+        assert ("~ rounding decides it" in str(found)) == marked
+        assert len(found.rows[0]["default"]["nudged_best_f"]) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ from flowopt.comparison.candidates import Candidate, OfFlow
 from flowopt.comparison.choosing import DEFAULTS, choose
 from flowopt.comparison.own_flow import ATOL, HORIZON, MOST_EVALUATIONS, RTOL, SOLVER, OwnFlows
 from flowopt.comparison.result import FLOW, Comparison, Contestant
-from flowopt.comparison.trial import Trial, spend
-from flowopt.comparison.tuning import Tuning, first_settled, height, tune
+from flowopt.comparison.trial import Trial, height, reached, spend
+from flowopt.comparison.tuning import Tuning, first_settled, tune
 from flowopt.errors import BadValue, FlowoptError, check_count, check_range
 from flowopt.parts import System
 from flowopt.problems.own import as_problem
@@ -22,6 +23,10 @@ from flowopt.problems.problem import Problem
 from flowopt.progress import progress_bar
 from flowopt.solve import as_starts
 from flowopt.systems.gradient_flow import GradientFlow
+from flowopt.testing.rounding import nudged
+
+REPLAYS = 2
+"""Runs from nudged starts beside each run that the table shows."""
 
 
 def compare(
@@ -51,6 +56,9 @@ def compare(
                 parameter, as the rows of one run; 0: none. The best one came lowest within the budget (of those that
                 went all but 1e-10 of the way to the minimum: did so first); runs that diverged come last.
     horizon     time, in a flow's own units, up to which a method is held against the reference solution of its flow.
+
+    Each run that is shown is made again from two starts nudged by one ulp. Where these end more than 10 times as high,
+    or as low, the table says so (~): that result is a matter of rounding, another processor has another.
 
     All of it is one start: what holds for it need not hold for another. A method that cannot be run on the problem is
     listed with the reason. Ctrl-C ends the comparison with what was done.
@@ -108,6 +116,9 @@ class _Contest:
         """Run one candidate as it is set, tune it, and run it tuned; KeyboardInterrupt if it was interrupted."""
         try:
             default = self._run(one, self.seed)
+        except KeyboardInterrupt as stop:
+            self.entered.extend(Contestant(one, trial) for trial in stop.args)
+            raise
         except FlowoptError as error:
             self.entered.append(Contestant(one, None, note=f"not run: {error}"))
             self._advance(3)
@@ -137,14 +148,20 @@ class _Contest:
         self.entered.append(Contestant(listed, trial, note=note))
 
     def _run(self, one: Candidate, seed: int, **changes: Any) -> Trial:
-        settings = one.settings | changes
+        """The run and its replays; KeyboardInterrupt, with what was done as its argument, if it was interrupted."""
+        trial = partial(Trial, parameters=one.settings | changes, budget=self.budget)
         try:
             run = spend(one.call(**changes), self.problem, self.start, self.budget, seed)
         except KeyboardInterrupt as stop:
-            if stop.args:
-                self.entered.append(Contestant(one, Trial(stop.args[0], settings, self.budget)))
-            raise
-        return Trial(run, settings, self.budget)
+            raise KeyboardInterrupt(*map(trial, stop.args)) from None
+        try:
+            again = [
+                spend(one.call(**changes), self.problem, nudged(self.start, replay), self.budget, seed)
+                for replay in range(REPLAYS)
+            ]
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(trial(run)) from None
+        return trial(run, nudged=tuple(float(reached(other, self.budget)[0]) for other in again))
 
     def _tuned(self, one: Candidate, default: Trial, tuning: Tuning) -> Trial:
         """The run with the best step size; of its row alone, which is the same bit for bit."""

@@ -160,7 +160,10 @@ class Comparison:
 
     def _row(self, one: Contestant) -> dict[str, Any]:
         def facts(trial: Trial | None) -> dict[str, Any] | None:
-            return None if trial is None else {"shown": one.shown(trial)} | trial.facts(self.problem)
+            if trial is None:
+                return None
+            chance = {"decided_by_rounding": trial.decided_by_rounding(self.low, self.f0)}
+            return {"shown": one.shown(trial)} | trial.facts(self.problem) | chance
 
         row = {
             "name": one.name,

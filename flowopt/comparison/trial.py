@@ -18,6 +18,12 @@ from flowopt.trajectory import Trajectory
 
 Array = NDArray[Any]
 
+NEAR = 10.0
+"""A run does nearly as well as another where its f - minimum is at most this many times the other's."""
+SETTLED = 1e-10
+"""Runs that went all but this share of the way from the start down to the minimum count as equally low: what is left
+to them is a matter of the test that stopped them."""
+
 GONE = (Status.DIVERGED, Status.NONFINITE)
 
 
@@ -29,6 +35,13 @@ class Trial:
     """May go beyond the budget by the last step, where a step takes several evaluations."""
     parameters: dict[str, Any]
     budget: int
+    nudged: tuple[float, ...] = ()
+    """Lowest f of the same run from starts nudged by one ulp: where these differ much, rounding decides the result."""
+
+    def decided_by_rounding(self, low: float, f0: float) -> bool:
+        """Whether a start nudged by one ulp ends more than `NEAR` times as high above the minimum, or as low."""
+        above = height(np.array([self.best_f, *self.nudged]), low, f0)
+        return bool(above.max() > NEAR * above.min())
 
     @property
     def counted(self) -> Array:
@@ -73,6 +86,7 @@ class Trial:
             "parameters": self.parameters,
             "final_f": float(self.run.f[self.last, 0]),
             "best_f": self.best_f,
+            "nudged_best_f": list(self.nudged),
             "distance": float(problem.distance(_tensor(x))),
             "final_x": x.tolist(),
             "evaluations": {kind: int(count[0]) for kind, count in self.run.evaluations.items()},
@@ -81,6 +95,11 @@ class Trial:
             "status": self.words,
             "message": self.message,
         }
+
+
+def height(best_f: Array, low: float, f0: float) -> Array:
+    """How far above the minimum runs stayed, but at least the share `SETTLED` of the start's height."""
+    return np.maximum(best_f - low, SETTLED * (f0 - low))
 
 
 def reached(run: Trajectory, budget: int) -> Array:

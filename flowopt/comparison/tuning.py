@@ -11,17 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowopt.comparison.candidates import Candidate
-from flowopt.comparison.trial import reached, spend
+from flowopt.comparison.trial import NEAR, SETTLED, height, reached, spend
 from flowopt.problems.problem import Problem
 from flowopt.trajectory import Trajectory
 
 Array = NDArray[Any]
-
-NEAR = 10.0
-"""A value does nearly as well as the best one where its f - minimum is at most this many times the best."""
-SETTLED = 1e-10
-"""Runs that went all but this share of the way from the start down to the minimum count as equally low: what is left
-to them is a matter of the test that stopped them."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +83,6 @@ def tune(candidate: Candidate, problem: Problem, start: Tensor, values: int, bud
     best = int(np.lexsort((first, height(best_f, low, f0)))[0]) if np.isfinite(best_f).any() else -1
     spent = int(np.minimum(run.cost[-1], budget).sum())
     return Tuning(parameter, np.array(grid), best_f, first, spent, best)
-
-
-def height(best_f: Array, low: float, f0: float) -> Array:
-    """How far above the minimum runs stayed, but at least the share `SETTLED` of the start's height."""
-    return np.maximum(best_f - low, SETTLED * (f0 - low))
 
 
 def first_settled(run: Trajectory, low: float) -> Array:
