@@ -34,6 +34,7 @@ import flowopt
 from flowopt.controllers.fixed import Fixed
 from flowopt.errors import BadValue
 from flowopt.integrators.implicit import BackwardEuler
+from flowopt.integrators.runge_kutta import RK4, Heun
 from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.training.optimizer import FlowOptimizer
 
@@ -438,3 +439,31 @@ def test_numbers_from_outside() -> None:
         train(model, optimizer, 1)
     assert torch.equal(vector(model), before)
     assert "ecdsep: separable_hamiltonian x symplectic_euler [fixed]" in repr(optimizer)
+
+
+@pytest.mark.parametrize("method", ["flow", "heun", "rk4"])
+@pytest.mark.parametrize("bad", [0, 2])
+def test_a_step_that_finds_no_numbers_on_its_way_leaves_numbers_behind(method: str, bad: int) -> None:
+    """The loss is NaN within one step only, at its first call or on its way; the network does not become NaN."""
+    weight = nn.Parameter(torch.tensor([1.0, 2.0], dtype=torch.float64))
+    schemes = {"heun": Heun, "rk4": RK4}
+    chosen = flowopt.Method(GradientFlow(), schemes[method](), Fixed(0.1)) if method in schemes else method
+    for first_call in (1, 2):
+        optimizer = FlowOptimizer([weight], chosen)
+        for number in range(6):
+            calls = 0
+
+            def loss(number: int = number, optimizer: FlowOptimizer = optimizer) -> Tensor:
+                nonlocal calls
+                calls += 1
+                optimizer.zero_grad()
+                value = weight.square().sum() * (math.nan if number == bad and calls >= first_call else 1.0)  # noqa: B023
+                value.backward()
+                return value
+
+            before = weight.detach().clone()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                optimizer.step(loss)
+            assert bool(torch.isfinite(weight).all())
+        assert float(weight.detach().norm()) < float(before.norm()), "it goes on"

@@ -16,7 +16,19 @@ from flowopt.kernel import Carry, Method
 from flowopt.state import Measure
 from flowopt.training.compiling import Compiled
 from flowopt.training.keeping import Keeping
-from flowopt.training.step import Outcome, Terms, advance, ending, measured, nowhere, proposed, resting, wide, write
+from flowopt.training.step import (
+    Outcome,
+    Terms,
+    advance,
+    ending,
+    looks_ahead,
+    measured,
+    nowhere,
+    proposed,
+    resting,
+    wide,
+    write,
+)
 from flowopt.transforms.decoupled_decay import DecoupledDecay
 
 WORTH_COMPILING = 1_000_000
@@ -53,7 +65,7 @@ class Engine:
     @property
     def calls_closure(self) -> bool:
         """Whether a step measures elsewhere than at its trial."""
-        return self.method.integrator.stages > 1 or self.method.needs_hvp
+        return looks_ahead(self.method)
 
     def begin(
         self, inputs: Inputs, pace: Tensor, seed: int

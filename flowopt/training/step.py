@@ -116,8 +116,14 @@ def advance(
 
 
 def proposed(method: Method, terms: Terms, carry: Carry, decay: Tensor, measure: Measure | None) -> Carry:
-    """The next trial, after its decoupled decay with the rates `decay` ``(n,)`` if it is to have that."""
+    """The next trial, after its decoupled decay with the rates `decay` ``(n,)`` if it is to have that.
+
+    Of a method that rejects, a trial that cannot be gone to stays at its point, to be sent back from there.
+    """
     carry = kernel.propose(method, carry, measure)
+    if method.controller.rejects and looks_ahead(method):
+        pick = rows.picker(~nowhere(method, carry))
+        carry = carry._replace(trial=carry.trial | {"q": pick(carry.trial["q"], carry.point.state["q"])})
     if not (terms.decoupled and any(terms.decays)):
         return carry
     rates = cast(Tensor, Blocks(decay.unbind()))
@@ -132,12 +138,18 @@ def ending(method: Method, state: State, evaluation: Evaluation) -> Tensor:
     return torch.where(rows.finite(evaluation), outcome, 0)
 
 
+def looks_ahead(method: Method) -> bool:
+    """Whether a step measures elsewhere than at its trial."""
+    return method.integrator.stages > 1 or method.needs_hvp
+
+
 def nowhere(method: Method, carry: Carry) -> Tensor:
     """Whether the proposed trial cannot be gone to, ``(B,)`` bool: its equations were not solved, or lead too far.
 
-    Where a step solves equations with the Hessian it can be of any length; other steps are not looked at again.
+    A step that solves equations with the Hessian can be of any length, and one that measures on its way may have found
+    no numbers there; other steps are not looked at again.
     """
-    if not method.needs_hvp:
+    if not looks_ahead(method):
         return torch.zeros_like(carry.alive)
     q = carry.trial["q"]
     astray = ~torch.isfinite(rows.dot(q, q))
