@@ -73,7 +73,7 @@ def minimize(
     than 100 000 records only so many are counted, as rows mostly stop before.) When memory runs out all the same the
     run ends, status 'interrupted', with what was done.
 
-    A function of one's own is tried at the start, in 3 to 7 calls that every row counts among its evaluations: a batch
+    A function of one's own is tried at the start, in 3 to 10 calls that every row counts among its evaluations: a batch
     of three points near the starts is compared with each of them alone. One of one point, or one that mixes its rows,
     is run on batches by torch.func.vmap, or row by row where that gives other bits or fails (beyond 32 rows they may
     round differently); so is one that is constant or not finite where it is tried. ``about["objective"]`` says which,
@@ -138,9 +138,11 @@ def as_starts(problem: Problem, x0: Any, dtype: torch.dtype | None) -> Tensor:
             raise BadValue(f"{problem.name} has no standard start; give x0")
         x0 = problem.start
     if not isinstance(x0, Tensor):
+        if np.ma.is_masked(x0):
+            raise BadValue("x0 has masked entries; give numbers, as x0.filled(...) does")
         try:
             x0 = torch.as_tensor(np.array(x0, order="C"))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a list of tensors that autograd follows
             raise BadValue(f"x0 must be numbers of shape (D,) or (B, D): {error}") from error
     if x0.device.type != "cpu":
         raise BadValue(

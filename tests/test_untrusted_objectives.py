@@ -447,3 +447,64 @@ def test_float32_and_warnings():
         run = minimize(ONE_POINT["newcomer"], np.float32(STARTS), "bb", max_steps=30)
         assert run.x.dtype == np.float32
         assert run.about["objective"].endswith("torch.func.vmap")
+
+
+def test_what_autograd_cannot_see_is_seen_beside_tensors_that_want_gradients():
+    """A value that belongs to the graph of other tensors alone has no gradient; it is not 0."""
+    weights = torch.tensor([1.0, 3.0], dtype=torch.float64, requires_grad=True)
+    with pytest.raises(BadValue, match="autograd cannot see through the objective"):
+        minimize(lambda x: (weights * x.detach() ** 2).sum(-1), [[1.0, 2.0], [3.0, -1.0]], "bb")
+    assert minimize(lambda x: (weights * x**2).sum(-1), [[1.0, 2.0], [3.0, -1.0]], "bb").converged.all()
+    assert weights.grad is None
+    constant = minimize(lambda x: (weights**2).sum() + 0 * x.detach().sum(-1), [1.0, 2.0], "bb")
+    assert constant.steps.tolist() == [0]
+
+
+def test_numbers_taken_out_of_a_tensor_are_missed():
+    for lacking in (
+        lambda x: x[0].item() ** 2 + x[1] ** 2,
+        lambda x: float(x[0].detach()) * x[0] + x[1] ** 2,
+        lambda x: (x**2).sum() / torch.tensor([x[0].item(), 1.0], dtype=x.dtype).sum(),
+    ):
+        with pytest.warns(UserWarning, match=r"slope by autograd near .* Autograd does not follow numbers"):
+            minimize(lacking, [1.0, 2.0], "gd", max_steps=1)
+    generator = torch.Generator().manual_seed(0)
+    for dtype in (torch.float64, torch.float32):
+        start = torch.tensor([[1.0, 2.0], [1.0, -10.0]], dtype=dtype)
+        for right in (
+            branches_of_two,
+            lambda x: 1e9 + 1e6 * branches_of_two(x),
+            lambda x: (x**2).sum() * float(torch.tensor(3.0)),
+            lambda x: (x**2).sum() * (1 + 0.1 * torch.rand(1, generator=generator).item()),
+            walled_off,
+        ):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                minimize(right, start, "gd", lr=1e-9, max_steps=1)
+
+
+def branches_of_two(x):
+    return x[0] ** 2 + x[1] ** 2 if x[0] > 0 else (x**4).sum()
+
+
+def walled_off(x):
+    if x[0] > 1.0:
+        raise ArithmeticError("outside")
+    return (x**2).sum() if x[0] == 1.0 else (x**4).sum()
+
+
+def test_the_batch_that_is_tried_warns_nobody():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run = minimize(
+            lambda x: torch.nn.functional.mse_loss(x, torch.ones(2, dtype=x.dtype)), [[1.0, 2.0], [3.0, -1.0]], "bb"
+        )
+    assert run.converged.all()
+
+
+def test_starts_that_are_not_numbers_at_hand_are_refused():
+    with pytest.raises(BadValue, match="x0 has masked entries"):
+        minimize("rosenbrock", np.ma.array([1.0, 2.0], mask=[False, True]))
+    with pytest.raises(BadValue, match="x0 must be numbers of shape"):
+        minimize("rosenbrock", [torch.ones(2, requires_grad=True)])
+    assert minimize("rosenbrock", np.ma.array([1.0, 1.0])).converged.all()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from flowopt.errors import BadValue
 from flowopt.noise import uniform
-from flowopt.problems.derivatives import derivative, gradient, product
+from flowopt.problems.derivatives import derivative, gradient, product, reached
 from flowopt.problems.guard import Call, Guarded
 from flowopt.problems.operations import Operations
 from flowopt.problems.problem import Batching, Problem
@@ -175,7 +175,7 @@ class _Learner:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             (value,) = call(leaf)
-            self._followed = self._followed or value.requires_grad
+            self._followed = self._followed or reached(value, leaf)
             if self._twice:
                 try:
                     grad = derivative(value, leaf, twice=True)
@@ -189,7 +189,8 @@ class _Learner:
         dim = len(known[0][0])
         order = torch.arange(BATCH + (dim == BATCH)) % len(known)
         try:
-            with Operations() as operations:
+            with warnings.catch_warnings(), Operations() as operations:
+                warnings.simplefilter("ignore")  # what torch says of shapes is of our batch, not of the user's points
                 got = self._measured(call, lay_out(torch.stack([x for x, _ in known])[order]))
         except Exception as error:  # whatever a function of one point does with a batch
             return Trial(False, False, f"with a batch, {type(error).__name__}: {str(error).partition('. ')[0][:100]}")
@@ -203,22 +204,30 @@ class _Learner:
         return Trial(near, False, "a batch gives other numbers than its rows alone")
 
     def _check_gradient(self, alone: Call, first: Found, x: Tensor, found: Found) -> None:
-        """Raise BadValue for a gradient that autograd cannot know."""
+        """Raise BadValue for a gradient that autograd cannot know; warn of one that lacks what `item()` took out."""
         if not self._followed and found[0].item() != first[0].item():
             raise BadValue(
                 f"{self.name}: autograd cannot see through the objective; write it in torch operations, or wrap a "
                 "NumPy function with flowopt.from_numpy"
             )
-        if not self._hidden:
+        if not (self._hidden or self._operations.takes_numbers) or self.outputs == 2:
             return
-        step = torch.finfo(x.dtype).eps ** (1 / 3) * max(1.0, float(x.abs().max()))
         along = torch.linspace(0.5, 1.0, len(x)).to(x)
-        slope = float((alone(x + step * along)[0] - alone(x - step * along)[0]) / (2 * step))
-        if abs(slope - float(found[1] @ along)) > 0.01 * abs(slope):
+        slope, expected = _slope(alone, x, along, found[0]), float(found[1] @ along)
+        rounding = 100 * torch.finfo(x.dtype).eps ** (2 / 3) * max(1.0, abs(float(found[0])))
+        if not abs(slope - expected) > 0.01 * abs(slope) + rounding:  # NaN: there is nothing to compare with
+            return
+        if self._hidden:
             raise BadValue(
                 f"{self.name} computes its value from an argument that it overwrites where autograd does not see it "
                 "(x.data); write x = 0.5 * x or x.mul_(0.5), without .data"
             )
+        warnings.warn(
+            f"{self.name}: the slope by autograd near the start is {expected:.6g}, by a finite difference {slope:.6g}. "
+            "Autograd does not follow numbers that are taken out of a tensor (item(), float(), math.sin, "
+            "torch.tensor): write all of it in torch operations, or wrap a NumPy function with flowopt.from_numpy",
+            stacklevel=2,
+        )
 
     def _guarded(self, fun: Callable[[Tensor], Any]) -> Guarded:
         return Guarded(self.name, fun, self.outputs)
@@ -250,6 +259,16 @@ def _chosen(alone: Call, together: Call, how: str, trial: Trial, few: bool) -> t
     if few:
         return Function(alone, None), f"{how}, called row by row (batches round differently from single points)"
     return Function(alone, together), f"{how} (they round differently from single points)"
+
+
+def _slope(alone: Call, x: Tensor, along: Tensor, value: Tensor) -> float:
+    """The slope at x by a finite difference; NaN beside points without a value, or if f changes from call to call."""
+    step = torch.finfo(x.dtype).eps ** (1 / 3) * max(1.0, float(x.abs().max()))
+    try:
+        again, ahead, behind = (alone(x + way * step * along)[0] for way in (0.0, 1.0, -1.0))
+    except Exception:  # beside the start the function may have no value
+        return torch.nan
+    return float((ahead - behind) / (2 * step)) if torch.equal(again.detach(), value) else torch.nan
 
 
 def _points(starts: Tensor) -> list[Tensor]:

@@ -29,6 +29,14 @@ def derivative(numbers: Tensor, leaf: Tensor, twice: bool = False, keep: bool = 
     return found
 
 
+def reached(numbers: Tensor, leaf: Tensor) -> bool:
+    """Whether autograd knows of any way from the leaf to the numbers; they may depend on other tensors only."""
+    if not numbers.requires_grad:
+        return False
+    (found,) = torch.autograd.grad(numbers.sum(), leaf, retain_graph=True, allow_unused=True)
+    return found is not None
+
+
 def product(leaf: Tensor, grad: Tensor, vector: Tensor) -> Tensor:
     """The Hessian times a vector ``(n, D)``, from a gradient of `twice`."""
     with torch.enable_grad():

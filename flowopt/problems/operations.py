@@ -53,3 +53,8 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
     def asking(self) -> bool:
         """Whether numbers were asked for, as `if` does."""
         return not self.names.isdisjoint(ASKING)
+
+    @property
+    def takes_numbers(self) -> bool:
+        """Whether a number was taken out of a tensor, to where autograd does not follow it."""
+        return "_local_scalar_dense" in self.names

@@ -39,7 +39,7 @@ def _dim_of(x0: Any) -> dict[str, int]:
     """The option `dim` for starts ``(D,)`` or ``(B, D)``; none for what is neither, which the driver refuses."""
     try:
         shape = np.shape(x0)
-    except ValueError:  # rows of different length
+    except (ValueError, RuntimeError):  # rows of different length, tensors that autograd follows
         return {}
     return {"dim": shape[-1]} if len(shape) in (1, 2) else {}
 
