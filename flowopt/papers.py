@@ -68,7 +68,7 @@ def method(name: str, **parameters: Any) -> Method:
     try:
         built = entry.build(**parameters)
     except BadValue as error:  # the part says which of its numbers is wrong, but not whose part it is
-        raise BadValue(f"{name}: {error}") from error
+        raise BadValue(f"{name}: {str(error).removeprefix(f'{name}: ')}") from error
     return replace(built, name=name, citation=entry.citation, reading=entry.reading)
 
 

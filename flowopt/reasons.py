@@ -8,28 +8,6 @@ import numpy as np
 
 from flowopt.state import Status
 
-REASONS = {
-    Status.CONVERGED: "converged",
-    Status.MAX_STEPS: "reached max_steps before it converged",
-    Status.TIME_REACHED: "reached t_end",
-    Status.STEP_TOO_SMALL: "the step size fell below h_min",
-    Status.NONFINITE: "the objective or its gradient was not a finite number at the trial",
-    Status.BELOW_F0: "F reached or fell below F0 (bbi: v0), where there is no energy; lower F0 (ecdsep can: tune_F0)",
-    Status.DIVERGED: "diverged: f, its gradient or the position grew beyond all bounds; try a smaller step",
-    Status.SOLVER_FAILED: "the implicit equations of the step were not solved; try a smaller step",
-}
-"""What a status means where there is nothing more to say."""
-
-OUTSIDE = (
-    "; f is finite there, but its finite difference is not: a step of the difference left the domain of f. Give the "
-    "gradient (jac), or stay away from the edge"
-)
-HOPPING = (
-    "; it hops: in the last quarter of the steps the lowest f fell by less than a hundredth of what the slopes along "
-    "them promised, so the step is too long for the curvature here. Take a smaller step, or ecco_stable, which stays "
-    "inside the stability limit"
-)
-
 
 class Reason(NamedTuple):
     """Why, and what to do about it."""
@@ -38,7 +16,45 @@ class Reason(NamedTuple):
     cure: str = ""
 
 
+REASONS = {
+    Status.CONVERGED: Reason("converged"),
+    Status.MAX_STEPS: Reason("reached max_steps before it converged"),
+    Status.TIME_REACHED: Reason("reached t_end"),
+    Status.NONFINITE: Reason("the objective or its gradient was not a finite number at the trial"),
+    Status.BELOW_F0: Reason(
+        "F reached or fell below F0 (bbi: v0), where there is no energy", "lower F0 (ecdsep can: tune_F0)"
+    ),
+    Status.DIVERGED: Reason("diverged: f, its gradient or the position grew beyond all bounds", "try a smaller step"),
+    Status.SOLVER_FAILED: Reason("the implicit equations of the step were not solved", "try a smaller step"),
+}
+"""What a status means where there is nothing more to say; of a step size there always is."""
+
+OUTSIDE = (
+    "; f is finite there, but its finite difference is not: a step of the difference left the domain of f. Give the "
+    "gradient (jac), or stay away from the edge"
+)
+HOPPING = (
+    "; it hops: in the last quarter of the steps the lowest f fell by less than a hundredth of what the slopes along "
+    "them promised, so the step is too long for the curvature here"
+)
 UNDEFINED_START = Reason("the objective or its gradient is not a finite number at the start", "start elsewhere")
+
+
+def hopping(has_f_star: bool, has_limit: bool) -> str:
+    """Of a run that hops, and what to do where the step follows from f_star, or keeps to the stability limit already.
+
+    A limit that is estimated from two gradients says nothing of a kink.
+    """
+    if has_f_star:
+        return f"{HOPPING}. Give a higher f_star if it lies below the minimum, or take ecco_stable, which needs none"
+    if has_limit:
+        return f"{HOPPING}, or f has a kink here. Bound the step (h_max), or let it fall from step to step (step_decay)"
+    return f"{HOPPING}. Take a smaller step, or ecco_stable, which stays inside the stability limit"
+
+
+def below(h: float, h_min: float) -> Reason:
+    """Of a step size that is smaller than the run allows."""
+    return Reason(f"the step size h = {h:.3g} fell below h_min = {h_min:.3g}")
 
 
 def same_again(rule: str, h: float) -> Reason:

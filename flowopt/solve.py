@@ -305,7 +305,7 @@ class _Run:
         differences = self.objective.problem.calls_per_difference > 0
         # not the whole method: an optimizer of torch is cut down in place, and goes on with the others
         system, controller = self.method.system.select(gone), self.method.controller.select(gone)
-        texts = Explanations(ended, system, controller, self.attempt, differences)
+        texts = Explanations(ended, system, controller, self.attempt, self.stopping.h_min, differences)
         self._retire(stopped, ended.code, texts)
         kept = (~stopped).nonzero().squeeze(-1)
         self.method = self.method.select(kept)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flowopt import reasons, rows
+from flowopt.controllers.stability_limited_lte import StabilityLimitedLTE
 from flowopt.course import Best, Course
 from flowopt.kernel import Carry, Method, Report, until
 from flowopt.parts import Controller, System
@@ -132,9 +133,11 @@ class Explanations(Sentences):
     `differences`: gradients come by finite differences.
     """
 
-    def __init__(self, ends: Ends, system: System, controller: Controller, attempt: int, differences: bool) -> None:
+    def __init__(
+        self, ends: Ends, system: System, controller: Controller, attempt: int, h_min: float, differences: bool
+    ) -> None:
         self._ends, self._controller = ends, controller
-        self._attempt, self._differences = attempt, differences
+        self._attempt, self._h_min, self._differences = attempt, h_min, differences
         point = ends.carry.point
         judged = system.objective(point.state, point.evaluation)
         self._slope = rows.slope(point.evaluation)
@@ -161,7 +164,7 @@ class Explanations(Sentences):
         if status == Status.NONFINITE and self._attempt == 0:
             return reasons.UNDEFINED_START
         if status != Status.STEP_TOO_SMALL:
-            return Reason(REASONS[status])
+            return REASONS[status]
         h, t, rule = carry.h[index].item(), carry.t[index].item(), self._controller
         if h != h:
             return reasons.not_a_step(rule.name)
@@ -169,7 +172,7 @@ class Explanations(Sentences):
             return reasons.same_again(rule.name, self._ends.report.h[index].item())
         if rule.follows_time and h != 0 and t + h == t:
             return reasons.time_stands(h, t)
-        return rule.why_no_step(carry.point.evaluation.value[index].item(), index) or Reason(REASONS[status])
+        return rule.why_no_step(carry.point.evaluation.value[index].item(), index) or reasons.below(h, self._h_min)
 
     def _more(self, index: int) -> str:
         status, ends = Status(int(self._ends.code[index])), self._ends
@@ -195,4 +198,7 @@ class Explanations(Sentences):
             return f"; {text}{reasons.OUTSIDE if outside else ''}"
         worst = int(grad.abs().argmax())
         text = f"; worst coordinate {worst}: x[{worst}] = {q[worst].item():.6g}, gradient {grad[worst].item():.3g}"
-        return text + (reasons.HOPPING if status == Status.MAX_STEPS and ends.hopped[index] else "")
+        if status == Status.MAX_STEPS and ends.hopped[index]:
+            rule = self._controller
+            text += reasons.hopping("f_star" in rule.parameters, rule.name == StabilityLimitedLTE.name)
+        return text

@@ -371,3 +371,18 @@ def test_with_a_weight_decay_converged_means_the_minimum_of_what_is_minimised():
         flat = flowopt.minimize(lambda x: 0 * x.sum(-1), [3.0, -2.0], name, weight_decay=0.5, **step)
         assert flat.steps[0] > 0, name
         assert abs(flat.final_x).max() < 0.1, name
+
+
+def test_the_remedy_is_one_for_this_method_and_stands_at_the_end() -> None:
+    kink = lambda x: x.abs().sum(-1)  # noqa: E731
+    hops = partial(ended, Status.MAX_STEPS, "it hops", max_steps=400)
+    hops("ecco_stable, which stays inside", objective=kink, x0=[1.2, 0.8], method="gd", lr=0.1)
+    run = hops("f has a kink here", "h_max", objective=kink, x0=[1.2, 0.8], method="ecco_stable")
+    assert "ecco_stable" not in run.message[0]
+    for method in ("polyak", "sps"):
+        hops("Give a higher f_star", objective=lambda x: bowl(x) + 1, x0=[0.5, 0.5], method=method)
+    run = ended(Status.DIVERGED, "beyond all bounds after", objective="rosenbrock", x0=None, method="gd", lr=1.0)
+    assert run.message[0].endswith("; try a smaller step")
+    ended(Status.STEP_TOO_SMALL, "h = 0.001 fell below h_min = 0.1", objective=bowl, x0=[1.0], method="gd", h_min=0.1)
+    with pytest.raises(flowopt.BadValue, match=r"^polyak: f_star = nan"):
+        minimize(bowl, [1.0], "polyak", f_star=np.nan)

@@ -49,7 +49,7 @@ class Stop(Exception):
     """The end of a row, raised through SciPy where it is ours."""
 
     def __init__(self, status: Status, why: str = "") -> None:
-        self.status, self.why = status, why or REASONS[status]
+        self.status, self.why = status, why or REASONS[status].what
 
 
 @dataclass(frozen=True)
