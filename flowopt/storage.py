@@ -114,6 +114,8 @@ def storage(rows: int, record: int, records: int, folder: str | Path | None, cur
 
     Raises BadValue where the worst case does not fit; `cure` says what to do where only so many records would.
     """
+    if folder is not None and not isinstance(folder, (str, Path)):
+        raise BadValue(f"record_to = {folder!r} must be the name of a new folder")
     check_fits(
         f"the record of this run ({rows} row(s), {records} records)",
         float(min(records, LONG) * record),

@@ -508,3 +508,22 @@ def test_starts_that_are_not_numbers_at_hand_are_refused():
     with pytest.raises(BadValue, match="x0 must be numbers of shape"):
         minimize("rosenbrock", [torch.ones(2, requires_grad=True)])
     assert minimize("rosenbrock", np.ma.array([1.0, 1.0])).converged.all()
+
+
+def test_a_numpy_function_that_torch_does_not_recognise_is_named_as_one():
+    for numpys in (lambda x: np.sum(x**2), lambda x: np.mean(x * x), lambda x: np.sin(x).sum()):
+        with pytest.raises(BadValue, match=r"is a NumPy function; wrap it with flowopt.from_numpy"):
+            minimize(numpys, [1.0, 2.0], "bb")
+        assert minimize(from_numpy(numpys), [0.1, 0.2], "gd", max_steps=1).f[0, 0] > 0
+    with pytest.raises(TypeError, match="own"):
+        minimize(raises_its_own, [1.0, 2.0], "bb")
+    with pytest.raises(flowopt.UnknownName, match="did you mean 'minimum'"):
+        from_numpy(lambda x: x @ x, minimun=0.0)
+    with pytest.raises(BadValue, match="masked"):
+        minimize(from_numpy(lambda x: x @ x, lambda x: (np.ma.masked, 1.0)), [1.0, 2.0], "gd")
+    with pytest.raises(BadValue, match="record_to = 3 must be the name of a new folder"):
+        minimize("rosenbrock", method="gd", max_steps=1, record_to=3)
+
+
+def raises_its_own(x):
+    raise TypeError("my own")

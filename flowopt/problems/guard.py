@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -30,8 +31,8 @@ class Guarded:
         try:
             with _saved_apart(handed) if x.requires_grad else nullcontext():
                 returned = self.fun(handed)
-        except RuntimeError as error:
-            if "numpy()" in str(error):  # torch's words when NumPy asks for a tensor that autograd follows
+        except (RuntimeError, TypeError) as error:
+            if "numpy()" in str(error) or _raised_in_numpy(error):  # it asked for a tensor that autograd follows
                 raise BadValue(f"{self.name} is a NumPy function; wrap it with flowopt.from_numpy") from error
             raise
         if self.outputs == 1:
@@ -70,6 +71,12 @@ def _saved_apart(handed: Tensor) -> AbstractContextManager[Any]:
         return saved.clone() if saved.untyped_storage().data_ptr() == memory else saved
 
     return torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved)
+
+
+def _raised_in_numpy(error: BaseException) -> bool:
+    """Whether NumPy's own code raised it, which hands tensors arguments that they do not take."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return bool(frames) and frames[-1][0].f_globals.get("__name__", "").partition(".")[0] == "numpy"
 
 
 def _described(returned: Any) -> str:

@@ -11,11 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowopt.errors import BadValue, check_choice
+from flowopt.errors import BadValue, UnknownName, check_choice
 from flowopt.problems.problem import Batching, Problem
 
 Array = NDArray[np.float64]
 Measured = tuple[float, Array]
+
+KNOWN = ("name", "dim", "start", "domain", "minimisers", "minimum", "source", "noise")
+"""Fields of a Problem that may be known of a NumPy function."""
 
 
 def from_numpy(
@@ -29,8 +32,8 @@ def from_numpy(
 
     `jac` gives the gradient ``(D,)``; ``jac=True`` says, as in SciPy, that `fun` returns the value and the gradient.
     Without it finite differences do, with steps of eps^(1/3) max(1, |x|) for "central" or eps^(1/2) max(1, |x|) for
-    "forward", and every call of `fun` is counted as a value. `known` are fields of Problem: name, start, domain,
-    minimisers, minimum.
+    "forward", and every call of `fun` is counted as a value. `known` are fields of Problem: name, dim, start,
+    domain, minimisers, minimum, source, noise.
 
     Both functions get an array of their own, which they may overwrite, and what they return is copied: it may be a
     buffer of theirs.
@@ -58,6 +61,9 @@ def from_numpy(
             f"from_numpy: jac = {jac!r} must be a function of one point (D,), True where fun returns the value and the "
             'gradient, or None for finite differences (difference="central" or "forward")'
         )
+    for field in known:
+        if field not in KNOWN:
+            raise UnknownName("argument of from_numpy", field, ("fun", "jac", "difference", *KNOWN))
     known = {"name": getattr(fun, "__name__", "objective"), "dim": None} | known
 
     def value_at(point: Array) -> float:
@@ -109,7 +115,7 @@ def _vector(returned: Any, point: Array, owner: str) -> Array:
 
 def _real(returned: Any, owner: str, wanted: str) -> Array:
     """A float64 copy of real numbers. Raises BadValue for complex, masked, boolean and text values, and objects."""
-    masked = np.ma.is_masked(returned) or (isinstance(returned, list) and any(map(np.ma.is_masked, returned)))
+    masked = np.ma.is_masked(returned) or (isinstance(returned, (list, tuple)) and any(map(np.ma.is_masked, returned)))
     try:
         found = np.empty((), dtype=object) if masked else np.asarray(returned)
     except (TypeError, ValueError, RuntimeError):  # ragged lists; tensors that autograd follows
