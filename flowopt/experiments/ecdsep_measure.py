@@ -19,7 +19,7 @@ DISTANCE = "distance from eq 4"
 """Kolmogorov's and Smirnov's."""
 
 
-def measure(size: int = 160, steps: int = 4_000) -> Iterator[Fact]:
+def measure(size: int = 160, steps: int = 2_000) -> Iterator[Fact]:
     """Where trajectories are: |Theta| in the basin F = |Theta|^2, F0 = -1, eta = 2 (distances: Kolmogorov, Smirnov)."""
     for dim in (2, 3, 4, 5):
         r = _radii(dim, size, steps)
@@ -41,7 +41,7 @@ def measure(size: int = 160, steps: int = 4_000) -> Iterator[Fact]:
         )
 
 
-def measure_spoiled(size: int = 160, steps: int = 4_000) -> Iterator[Fact]:
+def measure_spoiled(size: int = 160, steps: int = 2_000) -> Iterator[Fact]:
     """What takes the measure away: the same distance from eq 4, s = 0."""
     for dim, radial in ((2, 0.105), (3, 0.159)):
         yield Fact(
