@@ -38,7 +38,9 @@ def network_method(given: str | Method, overrides: dict[str, Any]) -> NetworkMet
     weight_decay = as_number("FlowOptimizer", "weight_decay", 0.0 if decay is None else decay)
     known = METHODS[given].defaults if isinstance(given, str) and given in METHODS else {}
     # in the groups a tensor stays the tensor that it is; the method is built with its number
-    lr = as_number("FlowOptimizer", "lr", overrides.pop("lr", known.get("lr", 1.0)))
+    lr = as_number(
+        given if isinstance(given, str) else "FlowOptimizer", "lr", overrides.pop("lr", known.get("lr", 1.0))
+    )
     own = {"lr": float(lr)} if "lr" in known else {}
     method = as_method(given, overrides | own)
     for part in method.transforms:
