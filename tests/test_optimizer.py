@@ -105,7 +105,7 @@ WRONG_CALLS: list[tuple[str, Callable[[nn.Module, FlowOptimizer], dict[str, Any]
     *((name, lambda model, optimizer: {}, LOSS) for name in NEEDS_LOSS),
     *((name, lambda model, optimizer: {}, CLOSURE) for name in CALLS_CLOSURE),
     *((name, lambda model, optimizer: {"loss": loss_of(model)}, CLOSURE) for name in CALLS_CLOSURE),
-    *((name, lambda model, optimizer: {"closure": lambda: None}, "closure must return it") for name in NEEDS_LOSS),
+    *((name, lambda model, optimizer: {"closure": lambda: None}, "the closure returned None") for name in NEEDS_LOSS),
     ("gd", lambda model, optimizer: {"closure": lambda: loss_of(model), "loss": loss_of(model)}, "not both"),
     ("gd", lambda model, optimizer: {"closure": loss_of(model)}, "is not a function"),
     ("gd", lambda model, optimizer: {"loss": torch.ones(2)}, r"one number, not a tensor of shape \(2,\)"),

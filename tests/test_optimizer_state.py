@@ -59,6 +59,7 @@ def assert_same_state(one: FlowOptimizer, other: FlowOptimizer) -> None:
 # --- going on later
 
 
+@pytest.mark.filterwarnings("ignore:flowopt. the step size cannot fall further:UserWarning")  # elra in bfloat16
 @together(("name", "dtype"), [(name, dtype) for name in NAMES for dtype in DTYPES if (name, dtype) != UNSOLVED])
 def test_resumed_bit_for_bit(name: str, dtype: torch.dtype) -> None:
     """With a scheduler, in the middle of everything; numbers of the flow stay float64 and int64 in any network."""

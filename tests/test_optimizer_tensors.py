@@ -155,17 +155,6 @@ def test_sparse_gradients_are_refused_by_name() -> None:
     assert torch.equal(vector(model), before)
 
 
-@pytest.mark.parametrize(
-    "strange", [torch.zeros(1).expand(3), torch.zeros(6)[::2], torch.zeros(4, 4)[:, :2]], ids=["one", "gaps", "columns"]
-)
-def test_parameters_that_do_not_fill_their_memory_are_refused(strange: Tensor) -> None:
-    parameter = nn.Parameter(strange)
-    optimizer = FlowOptimizer([parameter], "gd")
-    parameter.sum().backward()
-    with pytest.raises(BadValue, match=r"does not fill its memory; make it contiguous\(\)"):
-        optimizer.step()
-
-
 def test_transposed_parameters_are_fine() -> None:
     ours, theirs = (nn.Parameter(torch.arange(6.0).reshape(2, 3).mT) for _ in range(2))
     optimizer, sgd = FlowOptimizer([ours], "gdm", lr=0.1), SGD([theirs], 0.1, momentum=0.9)
