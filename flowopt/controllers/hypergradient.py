@@ -16,9 +16,9 @@ from flowopt.state import Memory, Number, Point, Step, Verdict
 class Hypergradient(Controller):
     """Hypergradient: h <- h + hyper_lr <g_k, u> (additive) or h <- h (1 + hyper_lr cos(g_k, u)) (multiplicative).
 
-    u = (q_{k-1} - q_k)/h is the direction of the step, in gradient descent g_{k-1} (Baydin et al. 2018). It acts on every
-    step; TLR section 3 compares with both forms on the mean directions of K steps. hyper_lr, their beta, has units
-    time^2 / f in the additive form and none in the other.
+    u = (q_{k-1} - q_k)/h is the direction of the step, in gradient descent g_{k-1} (Baydin et al. 2018). It acts on
+    every step; TLR section 3 compares with both forms on the mean directions of K steps. hyper_lr, their beta, has
+    units time^2 / f in the additive form and none in the other.
     As published nothing keeps the additive h positive: a row whose |h| falls below h_min stops.
 
     Raises BadValue for lr <= 0 or hyper_lr <= 0.
