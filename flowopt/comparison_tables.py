@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from flowopt.comparison.trial import SETTLED
 from flowopt.tables import number, numbers, table_of
 
 if TYPE_CHECKING:
@@ -89,17 +90,23 @@ def _results(found: Comparison, notes: _Notes) -> Table:
             cells += [
                 settings({tuning["parameter"]: best}) + (AT_END if tuning["at_end"] and best == tuning["best"] else ""),
                 _lowest(found, tuned),
-                f"{tuning['decades']:.1f}",
-                f"{tuning['share']:.0%}",
+                *_sensitivity(tuning),
                 str(tuning["evaluations"]),
             ]
         table.add_row(Text(row["name"]), *cells)
     return table
 
 
+def _sensitivity(tuning: Mapping[str, Any]) -> tuple[str, str]:
+    """The share of the values that do nearly as well as the best; dashes where it says nothing."""
+    if len(tuning["values"]) < 2 or tuning["start_is_near"]:
+        return "-", "-"
+    return f"{tuning['decades']:.1f}", f"{tuning['share']:.0%}"
+
+
 def _runs(found: Comparison, notes: _Notes) -> Table:
     what = "f" if found.problem.minimum is None else "f - min"
-    table = table_of("the runs with these parameters, before tuning")
+    table = table_of("the runs with these parameters" + ", before tuning" * bool(found.tune))
     table.add_column("method", no_wrap=True, style="bold")
     numbers(table, f"last\n{what}", "distance to\nminimiser", "grads", "evals", "steps")
     table.add_column("status", no_wrap=True)
@@ -125,11 +132,13 @@ def _method(found: Comparison) -> list[Text]:
     """How it was done, so that a reader can judge it."""
     lines = ["One start: another may order them otherwise."]
     if found.tune:
+        many = "1 value" if found.tune == 1 else f"{found.tune} values"
         lines = [
-            f"Tuned: {found.tune} values of the step size, spread over its range on a logarithmic grid, and the "
-            "value before; the same budget for each, and the one that came lowest counts. Near the best: the share of "
-            "the values (and of the range, in powers of ten) whose runs came within a factor 10 of the method's lowest"
-            + (", the lowest f of this comparison standing for the minimum." if found.problem.minimum is None else "."),
+            f"Tuned: {many} of the step size, spread over its range on a logarithmic grid, and the value before; the "
+            "same budget for each, and the one that came lowest counts (of those that went all but "
+            f"{SETTLED:.0e} of the way down, the fastest). Near the best: the share of the values (and of the range, "
+            "in powers of ten) whose runs came within a factor 10 of the method's lowest; a dash where the start does."
+            + (" The lowest f of this comparison stands for the minimum." if found.problem.minimum is None else ""),
             *lines,
         ]
         if any((row["tuning"] or {}).get("at_end") for row in found.rows):
@@ -141,6 +150,8 @@ def _method(found: Comparison) -> list[Text]:
             f"{CHANCE} rounding decides it: from a start nudged by one ulp the lowest f is more than 10 times as high, "
             "or as low; another processor has another result."
         )
+    if found.falls_without_end:
+        lines.append(f"f fell to {found.low:.3g}: it seems to have no minimum, and then the lowest is not the best.")
     return [Text(line) for line in lines]
 
 

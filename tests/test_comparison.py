@@ -389,7 +389,7 @@ def test_a_function_without_a_known_minimum_can_be_compared_and_drawn():
     lowest = min(row[kind]["best_f"] for row in found.rows[:2] for kind in ("default", "tuned"))
     assert found.low == lowest
     assert found.figure().axes[0].get_ylabel() == "lowest f so far"
-    assert "standing for the minimum" in " ".join(str(found).split())
+    assert "stands for the minimum" in " ".join(str(found).split())
 
 
 def test_a_result_that_rounding_decides_is_marked():
@@ -403,3 +403,43 @@ def test_a_result_that_rounding_decides_is_marked():
         assert found.rows[0]["default"]["decided_by_rounding"] == marked, evaluations
         assert ("~ rounding decides it" in str(found)) == marked
         assert len(found.rows[0]["default"]["nudged_best_f"]) == 2
+
+
+def test_the_sensitivity_is_a_dash_where_the_start_is_as_near():
+    """elra stops in the hollow where Ackley's function starts, whatever its first step: that is no robustness."""
+
+    def cells(found):
+        return next(line for line in str(found).splitlines() if line.strip().startswith(found.ran[0].name)).split()
+
+    stuck, solved = compare("elra", problem="ackley", tune=4), compare("gd", tune=8)
+    facts = [found.rows[0]["tuning"] for found in (stuck, solved)]
+    assert [one["start_is_near"] for one in facts] == [True, False]
+    assert facts[0]["share"] == 1.0
+    assert cells(stuck)[-3:-1] == ["-", "-"]
+    assert cells(solved)[-2].endswith("%")
+    one = compare("gd", tune=1)
+    assert cells(one)[-3:-1] == ["-", "-"]
+    assert "Tuned: 1 value of" in str(one)
+    assert "before tuning" in str(one)
+    assert "before tuning" not in str(compare("gd"))
+
+
+def test_a_function_that_falls_without_end_is_said():
+    falling = compare("gd", problem=lambda x: -x.square().sum(-1), x0=[1.0], parameters={"gd": {"lr": 0.5}})
+    assert falling.falls_without_end
+    assert "seems to have no minimum" in str(falling)
+    assert "seems" not in str(compare("gd", problem=lambda x: x.square().sum(-1), x0=[1.0]))
+
+
+def test_a_function_that_is_for_something_else_is_told_what_it_is_taken_for():
+    def objective(x):
+        return x[0] ** 2 + x[1] ** 2
+
+    def builder(lr):
+        return flowopt.method("gd", lr=lr)
+
+    for wrong, words in ((objective, r"objective\(params\) raised IndexError"), (builder, "builder: gd: lr")):
+        with pytest.raises(BadValue, match=words + ".*has a default for each"):
+            compare(wrong)
+    with pytest.raises(BadValue, match="sparse gradients"):
+        compare(torch.optim.SparseAdam)

@@ -125,6 +125,9 @@ def test_an_axis_is_logarithmic_only_where_it_pays():
     assert scale([1.0, 0.5])[0] == "linear"
     assert scale([1.0, -0.5])[0] == "linear"
     assert scale([1.0, -1e5])[0] == "symlog"
+    axes = matplotlib.figure.Figure().subplots()
+    limits.fit(axes, [np.array([3.9, 0.5, -1e9])])  # no ticks but 0 where the axis is straight: they would overlap
+    assert sorted(abs(tick) for tick in axes.get_yticks())[:2] == [0.0, 10.0]
     constant, (low, high) = scale([7.0, 7.0 + 1e-13])
     assert (constant, low, high) == ("linear", pytest.approx(3.5), pytest.approx(10.5))
     assert scale([0.0, 0.0])[1] == (-1.0, 1.0)

@@ -82,6 +82,8 @@ def as_optimizer(given: Any, overrides: dict[str, Any]) -> OptimizerRecipe | Non
             return None
         given = _by_name(given[len(PREFIX) :])
     if isinstance(given, type) and issubclass(given, Optimizer):
+        if issubclass(given, optim.SparseAdam):
+            raise BadValue("SparseAdam takes sparse gradients only, and functions have none; take torch:Adam")
         overrides = _checked_parameters(given, overrides)
         return OptimizerRecipe(partial(given, **overrides), given.__name__)
     if isinstance(given, (type, Method)) or not callable(given):
@@ -173,6 +175,8 @@ class Seat:
             self.optimizer = recipe.make([self.parameter])
         except (TypeError, ValueError) as error:
             raise BadValue(f"{recipe.label}: {error}") from error
+        except Exception as error:  # whatever a function raises that was not made for parameters
+            raise BadValue(f"{recipe.label}(params) raised {type(error).__name__}: {error}") from error
         if not isinstance(self.optimizer, Optimizer):
             raise BadValue(
                 f"{recipe.label}(params) must return a torch.optim.Optimizer, not {self.optimizer!r}; "

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flowopt.commands.functions import Dim, Out, ProblemArgument, Seed, Set, finish, make_folders, problem_named
+from flowopt.commands.functions import Dim, ProblemArgument, Seed, Set, finish, make_folders, problem_named
 from flowopt.commands.options import Json
 from flowopt.errors import BadValue, check_choice
 from flowopt.files import write_json
@@ -42,7 +42,7 @@ def compare(
     ] = None,
     seed: Seed = 0,
     format_: Annotated[str, typer.Option("--format", metavar="png|pdf|svg", help="Format of the pictures.")] = "png",
-    out: Out = Path("flowopt-out"),
+    out: Annotated[Path, typer.Option(help="Folder for pictures; made if it is not there.")] = Path("flowopt-out"),
     json: Json = None,
 ) -> None:
     """Run methods beside torch.optim, SciPy and the flow itself, as they are and tuned: tables, pictures, numbers."""

@@ -227,7 +227,13 @@ class OfFactory(Candidate):
         return {name: value for name, value in self.settings.items() if name == "lr"}
 
     def check(self, start: Tensor) -> None:
-        OfTorch(self.name, self.given).check(start)
+        try:
+            OfTorch(self.name, self.given).check(start)
+        except BadValue as error:
+            raise BadValue(
+                f"{error} (arguments without a default: {self.name} is called with the parameters, as what makes an "
+                "optimizer; what builds a Method has a default for each of its arguments)"
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 FLOW = "reference flow"
 """The name of gradient flow itself in a comparison."""
+ABYSS = 1e10
+"""Where f falls below its start by this many times the start's size, it seems to fall without end."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,11 @@ class Comparison:
     def f0(self) -> float:
         """f at the start."""
         return next((float(run.f[0, 0]) for run in self.runs.values()), float("nan"))
+
+    @property
+    def falls_without_end(self) -> bool:
+        """Whether f fell so far that it seems to have no minimum."""
+        return self.problem.minimum is None and self.low < self.f0 - ABYSS * max(1.0, abs(self.f0))
 
     @property
     def rows(self) -> list[dict[str, Any]]:

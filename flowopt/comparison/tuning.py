@@ -44,6 +44,11 @@ class Tuning:
         above = height(self.best_f, low, f0)
         return np.asarray(np.isfinite(above) & (above <= NEAR * above.min()))
 
+    def start_is_near(self, low: float, f0: float) -> bool:
+        """Whether the start is as near as `near` asks: then all values are that were any good, and it says nothing."""
+        best = height(self.best_f, low, f0).min()
+        return bool(np.isfinite(best) and f0 - low <= NEAR * best)
+
     def share(self, low: float, f0: float) -> float:
         """The share of the values that do nearly as well as the best."""
         return float(self.near(low, f0).mean())
@@ -60,6 +65,7 @@ class Tuning:
             "best_f": self.best_f.tolist(),
             "best": None if self.best < 0 else float(self.values[self.best]),
             "at_end": self.at_end,
+            "start_is_near": self.start_is_near(low, f0),
             "share": self.share(low, f0),
             "decades": self.decades(low, f0),
             "evaluations": self.evaluations,

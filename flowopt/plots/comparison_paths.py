@@ -38,7 +38,7 @@ def comparison_paths(found: Comparison, path: str | Path | None = None) -> Figur
     lines = max(1, math.ceil(len(shown) / ACROSS))
     marks = ["circle: start", *["star: minimiser"] * bool(found.problem.minimisers)]
     marks += ["dashes: reference flow"] * (flow is not None)
-    title = f"paths on {found.problem.name} before tuning ({', '.join(marks)})"
+    title = f"paths on {found.problem.name}{' before tuning' * bool(found.tune)} ({', '.join(marks)})"
     if len(ran) > MOST:
         title += f"; the first {MOST} of {len(ran)}; choose with --method"
     with style.figure(style.PAGE, 1.95 * lines + 0.5, title, style.PRINTED) as drawn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,8 @@ def fit(axes: Axes, curves: list[Array], blow_up: float = BLOW_UP) -> None:
         axes.set_yscale("log")
     elif low < -FALL * first < 0:
         axes.set_ylim(3 * low, 3 * max(high, first))
-        axes.set_yscale("symlog", linthresh=first)
+        # straight between two ticks: those nearer to zero would stand on each other
+        axes.set_yscale("symlog", linthresh=10.0 ** math.ceil(math.log10(first)))
     else:
         # values that are constant but for rounding are not worth a picture of the rounding
         constant = high - low <= 1e-9 * max(abs(low), abs(high))
