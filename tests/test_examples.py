@@ -32,11 +32,13 @@ def test_readme(code: str, tmp_path: Path) -> None:
     run("-c", code, folder=tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
 def test_example(script: Path, tmp_path: Path) -> None:
     run(str(script), folder=tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.name)
 def test_notebook(notebook: Path, tmp_path: Path) -> None:
     cells = nbformat.read(notebook, as_version=4)

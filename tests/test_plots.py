@@ -411,7 +411,8 @@ def test_the_picture_of_a_comparison_is_legible_in_print(compared, tmp_path):
 
 
 def test_a_picture_of_untuned_methods_has_no_panels_of_tuning():
-    found = flowopt.compare(flowopt.problem("zakharov", dim=4), methods=["gd", "ecco"], max_evaluations=30, tune=0)
+    problem = flowopt.problem("zakharov", dim=4)
+    found = flowopt.compare(problem, methods=["gd", "gdm"], max_evaluations=30, tune=0, horizon=0.01)
     assert [axes.get_title() for axes in found.figure().axes] == ["", "distance from its own flow"]
     with pytest.raises(BadValue, match="2 coordinates"):
         found.paths()
