@@ -423,9 +423,10 @@ def test_the_paths_of_a_comparison_are_a_panel_each_and_at_most_twelve(compared,
     assert imread(tmp_path / "paths.png")[..., :3].std() > 0.05
     shown = [axes for axes in figure.axes if axes.axison]
     assert [axes.get_title().split("  ")[0].split("\n")[0] for axes in shown] == [one.name for one in compared.ran]
-    gd = compared.runs["gd"].x[:, 0]
+    gd = compared.tuned_runs["gd"].x[:, 0]
     assert any(np.array_equal(np.column_stack(line.get_data()), gd) for line in shown[0].lines)
-    assert "lr=0.001" in shown[0].get_title()
+    best = compared.contestants[0].tuned.parameters["lr"]
+    assert f"lr={best:.3g}" in shown[0].get_title()
     assert len({(axes.get_xlim(), axes.get_ylim()) for axes in shown}) == 1
     many = flowopt.compare(ROSENBROCK, methods=flowopt.list_methods()[:14], max_evaluations=3, tune=0)
     assert len([axes for axes in many.paths().axes if axes.axison]) == 12

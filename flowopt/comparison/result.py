@@ -142,7 +142,10 @@ class Comparison:
         return plots.comparison(self, path)
 
     def paths(self, path: str | Path | None = None) -> Figure:
-        """For D = 2 the path of each, at most twelve, over contours of f. Raises BadValue for any other D."""
+        """For D = 2 the path of each, tuned where it was, over contours of f; at most twelve.
+
+        Raises BadValue for any other D.
+        """
         from flowopt import plots
 
         return plots.comparison_paths(self, path)

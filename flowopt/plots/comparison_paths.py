@@ -27,37 +27,34 @@ DPI = 200
 
 
 def comparison_paths(found: Comparison, path: str | Path | None = None) -> Figure:
-    """The path of each method before tuning over contours of f, at most twelve, and the reference flow under them.
+    """The path of each method, tuned where it was, over contours of f, at most twelve, and the reference flow below.
 
     Writes to `path` if given, and returns the Figure. Raises BadValue unless D = 2.
     """
     if not found.flat:
         raise BadValue("a picture of paths needs runs in 2 coordinates")
     flow, ran = found.flow, found.ran
-    shown = ran[:MOST]
+    shown = [(one, trial) for one in ran[:MOST] if (trial := one.tuned or one.default) is not None]
     lines = max(1, math.ceil(len(shown) / ACROSS))
     marks = ["circle: start", *["star: minimiser"] * bool(found.problem.minimisers)]
     marks += ["dashes: reference flow"] * (flow is not None)
-    title = f"paths on {found.problem.name}{' before tuning' * bool(found.tune)} ({', '.join(marks)})"
+    title = f"paths on {found.problem.name}{', with the best step sizes' * bool(found.tune)} ({', '.join(marks)})"
     if len(ran) > MOST:
         title += f"; the first {MOST} of {len(ran)}; choose with --method"
     with style.figure(style.PAGE, 1.95 * lines + 0.5, title, style.PRINTED) as drawn:
         grid = drawn.subplots(lines, ACROSS, sharex=True, sharey=True, squeeze=False).ravel()
         members = [
-            Member(one.default.run, style.look(i)._replace(dash="-"), one.name, False)
-            for i, one in enumerate(shown)
-            if one.default is not None
+            Member(trial.run, style.look(i)._replace(dash="-"), one.name, False) for i, (one, trial) in enumerate(shown)
         ]
         tracks = contours.tracks(members)
         relief = contours.survey(found.problem, contours.window(found.problem, tracks), POINTS)
-        for axes, track, one in zip(grid, tracks, shown, strict=False):
-            assert one.default is not None
+        for axes, track, (one, trial) in zip(grid, tracks, shown, strict=False):
             contours.shade(axes, relief)
             if flow is not None:
                 contours.trace_reference(axes, flow)
             leaves = contours.trace(axes, track, relief.window, SCALE)
-            ending = one.default.words + (", leaves the window" if leaves else "")
-            axes.set_title(f"{one.name}  {settings(one.shown(one.default))}\n{ending}", fontsize=6.5)
+            ending = trial.words + (", leaves the window" if leaves else "")
+            axes.set_title(f"{one.name}  {settings(one.shown(trial))}\n{ending}", fontsize=6.5)
         for axes in grid[len(shown) :]:
             axes.axis("off")
     return style.write(drawn, path, DPI)
