@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from flowopt._public import *  # noqa: F403
+    from flowopt._public import *  # noqa: F403 (type checkers see what is looked up below)
 else:
     # Names are looked up when they are asked for: torch takes two seconds to import, and neither `flowopt --help` nor a
     # mistyped command needs it.

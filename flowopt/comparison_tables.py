@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flowopt.comparison.trial import SETTLED
+from flowopt.sentences import settings
 from flowopt.tables import number, numbers, table_of
 
 if TYPE_CHECKING:
@@ -49,13 +50,6 @@ class _Notes:
     def lines(self) -> list[Text]:
         """All notes, with the names that they are about."""
         return [Text(f"[{i}] {', '.join(names)}: {note}") for i, (note, names) in enumerate(self._about.items(), 1)]
-
-
-def settings(values: Mapping[str, Any]) -> str:
-    """Parameters in few words: ``lr=0.001, beta=0.9``."""
-    return ", ".join(
-        f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
-    )
 
 
 def _height(found: Comparison, f: float | None) -> str:

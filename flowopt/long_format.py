@@ -51,7 +51,7 @@ def columns(run: Trajectory, rows: Array) -> dict[str, Array]:
 
 
 def dataframe(content: Any) -> pandas.DataFrame:
-    """Columns, or a list of lines, as a pandas.DataFrame. Raises BadValue where there is no pandas."""
+    """Columns, or a list of lines, as a pandas.DataFrame. Raises BadValue if pandas is not installed."""
     try:
         import pandas
     except ImportError as error:

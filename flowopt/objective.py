@@ -7,8 +7,9 @@ from torch import Tensor
 
 from flowopt.errors import BadValue
 from flowopt.noise import normal, position_counter
+from flowopt.problems.batching import TRUSTED
 from flowopt.problems.derivatives import derivative, gradient, product
-from flowopt.problems.problem import TRUSTED, Problem
+from flowopt.problems.problem import Problem
 from flowopt.rows import evaluation
 from flowopt.state import Evaluation
 

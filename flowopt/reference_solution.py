@@ -18,7 +18,6 @@ from flowopt.kernel import Method
 from flowopt.objective import Objective
 from flowopt.ode_solvers import Exhausted, Interrupted, Solution, as_solver
 from flowopt.parts import System
-from flowopt.problems.batching import understood
 from flowopt.problems.own import as_problem
 from flowopt.problems.problem import Problem
 from flowopt.record import Recorder
@@ -85,7 +84,7 @@ def reference(
     flow = _system(system).continuous()
     if flow.needs_hvp and not problem.differentiable_twice:
         raise BadValue(f"{flow.name} needs Hessian-vector products, which {problem.name} does not have")
-    problem = understood(problem, starts)
+    problem = problem.understood(starts)
     solos, solutions, fields = [], [], []
     with torch.no_grad(), interruption() as interrupted:
         for i in range(len(starts)):

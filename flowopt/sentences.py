@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import overload
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
 
 SHOWN = 6
 """Coordinates of a position that a message prints."""
@@ -14,6 +14,13 @@ def standing(x: Sequence[float], value: float, slope: float | None = None) -> st
     position = ", ".join(f"{number:.6g}" for number in x[:SHOWN]) + (", ..." if len(x) > SHOWN else "")
     text = f"at x = ({position}), f = {value:.6g}"
     return text if slope is None else f"{text}, |grad f| = {slope:.3g}"
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    """Parameters in few words: ``lr=0.001, beta=0.9``."""
+    return ", ".join(
+        f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
+    )
 
 
 class Sentences(Sequence[str]):

@@ -19,7 +19,6 @@ from flowopt.kernel import Method, Report, judge, propose, start
 from flowopt.memory import ran_out
 from flowopt.objective import Objective
 from flowopt.papers import as_method
-from flowopt.problems.batching import understood
 from flowopt.problems.own import as_problem
 from flowopt.problems.problem import Problem
 from flowopt.progress import Callback, Progress, progress_bar
@@ -99,7 +98,7 @@ def minimize(
     if isinstance(baseline, ScipyMinimizer):
         if record_to is not None:
             raise BadValue(f"{baseline.name} runs row by row and keeps its record in memory; leave out record_to")
-        return baseline.run(understood(problem, q), q, stopping, max_steps, record_every, seed, callback, progress)
+        return baseline.run(problem.understood(q), q, stopping, max_steps, record_every, seed, callback, progress)
     chosen = as_method(method, overrides) if baseline is None else baseline.method(q)
     if chosen.needs_hvp and not problem.differentiable_twice:
         raise BadValue(
@@ -107,7 +106,7 @@ def minimize(
             "function); use a method that needs gradients only"
         )
     chosen = chosen.for_rows(q.shape[0], q.dtype)
-    problem = understood(problem, q)
+    problem = problem.understood(q)
     with (
         torch.no_grad(),
         Recorder(q.shape[0], q.shape[1], record_every, q.dtype, longest=max_steps, to=record_to) as recorder,

@@ -157,7 +157,7 @@ def test_resume_and_folders_of_their_own(command: Any, text: str, tmp_path: Path
     assert f"gdms'; did you mean '{first}'" in err
     code, out, err = command(*run, "--resume", "--out", "elsewhere/run")
     assert (code, out) == (2, "")
-    assert "no run to resume in elsewhere/run" in err
+    assert "elsewhere/run holds no run to resume" in err
     assert names == {path.name for path in (tmp_path / "flowopt-out").iterdir()}
     assert not (tmp_path / "elsewhere").exists()
     before = (first / "checkpoint.pt").read_bytes()

@@ -14,7 +14,7 @@ import flowopt
 from flowopt import BadValue, Problem, Status, compare, from_numpy, minimize, noisy, reference, rotated, scaled, shifted
 from flowopt.cli import app
 from flowopt.objective import Objective
-from flowopt.problems.batching import BATCH, FEW, understood
+from flowopt.problems.batching import BATCH, FEW
 
 D = 3
 STARTS = np.array([[1.5, 3.0, -0.7], [-2.0, 0.4, 1.1], [0.3, 0.7, 2.0], [-0.5, -1.0, -1.5]])
@@ -142,7 +142,7 @@ TRUTH = {
 
 @pytest.mark.parametrize("name", TRUTH)
 def test_values_gradients_and_products_are_those_of_one_point(name):
-    problem = understood(Problem(name, NAUGHTY[name], None), torch.from_numpy(STARTS))
+    problem = Problem(name, NAUGHTY[name], None).understood(torch.from_numpy(STARTS))
     objective = Objective(problem, torch.zeros(len(STARTS), dtype=torch.int64))
     x = torch.from_numpy(STARTS.copy())
     found, product = objective(x), objective.hvp(x, torch.ones_like(x))
@@ -308,7 +308,7 @@ def test_a_gradient_in_a_buffer():
             return torch.mul(2 * x, grad.unsqueeze(-1), out=kept)
 
     objective = Objective(
-        understood(Problem("own", Doubling.apply, 2), torch.ones(1, 2, dtype=torch.float64)), torch.zeros(1).long()
+        Problem("own", Doubling.apply, 2).understood(torch.ones(1, 2, dtype=torch.float64)), torch.zeros(1).long()
     )
     first = objective(torch.ones(1, 2, dtype=torch.float64)).grad
     objective(torch.full((1, 2), 5.0, dtype=torch.float64))

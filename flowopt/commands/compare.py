@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flowopt.commands.functions import Dim, ProblemArgument, Seed, Set, finish, make_folders, problem_named
+from flowopt.commands.functions import Dim, Methods, ProblemArgument, Seed, Set, finish, make_folders, problem_named
 from flowopt.commands.options import Json
 from flowopt.errors import BadValue, check_choice
 from flowopt.files import write_json
@@ -17,17 +17,9 @@ FORMATS = ("png", "pdf", "svg")
 
 def compare(
     problem: ProblemArgument,
-    method: Annotated[
-        list[str],
-        typer.Option(
-            "--method",
-            "-m",
-            help="A method's name, torch:OPTIMIZER, scipy:MINIMIZER, or module:function that builds a method or an "
-            "optimizer; may be given again. Default: a dozen, one or two of each paper among them.",
-        ),
-    ] = [],  # noqa: B006 (typer reads the default and never changes it)
+    method: Methods = [],
     all_: Annotated[bool, typer.Option("--all", help="Compare all named methods.")] = False,
-    set_: Set = [],  # noqa: B006
+    set_: Set = [],
     tune: Annotated[
         int,
         typer.Option(metavar="N", help="Values of its step size that each method has; 0: the parameters as they are."),
@@ -45,7 +37,10 @@ def compare(
     out: Annotated[Path, typer.Option(help="Folder for pictures; made if it is not there.")] = Path("flowopt-out"),
     json: Json = None,
 ) -> None:
-    """Run methods beside torch.optim, SciPy and the flow itself, as they are and tuned: tables, pictures, numbers."""
+    """Run methods beside torch.optim, SciPy and the flow itself, as they are and tuned: tables, pictures, numbers.
+
+    Without --method or --all: a dozen, one or two of each paper among them.
+    """
     check_choice("flowopt compare", "--format", format_, FORMATS)
     if all_ and method:
         raise BadValue("give --all or --method, not both")

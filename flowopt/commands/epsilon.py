@@ -42,11 +42,11 @@ def epsilon(
             metavar="KEY=VALUE",
             help="A parameter of the method, model.KEY=VALUE or data.KEY=VALUE; may be given again.",
         ),
-    ] = [],  # noqa: B006 (typer reads the default and never changes it)
+    ] = [],
     eps: Annotated[
         list[float],
         typer.Option(help="Show the share that adapts at this eps; may be given again. Default: powers of ten."),
-    ] = [],  # noqa: B006
+    ] = [],
     epochs: Annotated[int, typer.Option(help="Epochs of training before z_hat is looked at.")] = 1,
     batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
     seed: Annotated[int, typer.Option(help="Seed of the weights, of the order of the samples and of all noise.")] = 0,

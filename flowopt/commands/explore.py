@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import flowopt
-from flowopt.commands.functions import Dim, Out, ProblemArgument, Seed, Set, finish, make_folders, plain, problem_named
+from flowopt.commands.functions import (
+    Dim,
+    Methods,
+    Out,
+    ProblemArgument,
+    Seed,
+    Set,
+    finish,
+    make_folders,
+    plain,
+    problem_named,
+)
 from flowopt.commands.options import Json
 from flowopt.errors import BadValue
 from flowopt.files import write_json
@@ -30,15 +41,8 @@ Starts = Annotated[list[str], typer.Option(metavar="X,Y,...", help="A start; may
 
 def explore(
     problem: ProblemArgument,
-    method: Annotated[
-        list[str],
-        typer.Option(
-            "--method",
-            "-m",
-            help="A method's name, torch:OPTIMIZER, scipy:MINIMIZER or module:function; may be given again.",
-        ),
-    ] = ["ecco_stable"],  # noqa: B006 (typer reads the default and never changes it)
-    x0: Starts = [],  # noqa: B006
+    method: Methods = ["ecco_stable"],
+    x0: Starts = [],
     grid: Annotated[int | None, typer.Option(metavar="N", help="Start from an N x N grid over the domain.")] = None,
     dim: Dim = None,
     steps: Steps = 1000,
@@ -48,7 +52,7 @@ def explore(
         int | None, typer.Option(help="Keep every n-th step; by default every one, fewer where rows are many.")
     ] = None,
     seed: Seed = 0,
-    set_: Set = [],  # noqa: B006
+    set_: Set = [],
     out: Out = Path("flowopt-out"),
     json: Json = None,
 ) -> None:

@@ -21,6 +21,15 @@ ProblemArgument = Annotated[
         metavar="PROBLEM", help="A problem's name (flowopt list problems), or module:function for one of your own."
     ),
 ]
+Methods = Annotated[
+    list[str],
+    typer.Option(
+        "--method",
+        "-m",
+        help="A method's name, torch:OPTIMIZER, scipy:MINIMIZER, or module:function that builds a method or an "
+        "optimizer; may be given again.",
+    ),
+]
 Out = Annotated[Path, typer.Option(help="Folder for pictures and trajectories; made if it is not there.")]
 Set = Annotated[
     list[str],

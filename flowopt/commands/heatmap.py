@@ -47,7 +47,7 @@ def heatmap(
             metavar="KEY=VALUE",
             help="A parameter of the method for all cells, model.KEY=VALUE or data.KEY=VALUE; may be given again.",
         ),
-    ] = [],  # noqa: B006 (typer reads the default and never changes it)
+    ] = [],
     seeds: Annotated[int, typer.Option(help="Networks a cell, with the seeds 0, 1, 2, ...")] = 1,
     epochs: Annotated[
         int, typer.Option(help="Epochs; a cell shows the best of them, chosen on the test samples.")

@@ -35,7 +35,7 @@ def train(
     method: Annotated[
         list[str],
         typer.Option("--method", "-m", help="A method's name or torch:OPTIMIZER; may be given again: one run each."),
-    ] = ["elra"],  # noqa: B006 (typer reads the default and never changes it)
+    ] = ["elra"],
     set_: Annotated[
         list[str],
         typer.Option(
@@ -44,7 +44,7 @@ def train(
             help="A parameter; may be given again. KEY=VALUE goes to every method that has it, METHOD.KEY=VALUE to "
             "one, model.KEY=VALUE to the model, data.KEY=VALUE to the dataset. Values are Python literals, else text.",
         ),
-    ] = [],  # noqa: B006
+    ] = [],
     epochs: Annotated[int, typer.Option(help="Epochs in total, those before --resume included.")] = 30,
     batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
     seed: Annotated[int, typer.Option(help="Seed of the weights, of the order of the samples and of all noise.")] = 0,
@@ -216,4 +216,4 @@ def _check_resumable(root: Path, folders: Iterable[Path]) -> None:
     runs = {str(found.parent) for pattern in ("*", "*/*") for found in root.parent.glob(f"{pattern}/{CHECKPOINT}")}
     if runs:
         raise UnknownName("run to resume", str(root), runs)
-    raise BadValue(f"there is no run to resume in {root}: no {CHECKPOINT}; without --resume a new one begins")
+    raise BadValue(f"{root} holds no run to resume: it has no {CHECKPOINT}; leave out --resume to start a new one")

@@ -42,7 +42,7 @@ class Deviation:
     distance: Array
     """``|x(t_k) - x_ref(t_k)|``, ``(K,)``."""
     note: str = ""
-    """Why there is no more of it."""
+    """Why the curve ends where it does."""
 
     @property
     def largest(self) -> float:
@@ -71,7 +71,7 @@ class OwnFlows:
     def solution(self, system: System, runs: Sequence[Trajectory], whole: bool = False) -> Trajectory | str:
         """The flow up to the last time that is wanted of it by these runs (`whole`: up to the horizon).
 
-        Where the solver gave up it ends there; a text says why there is no flow at all.
+        Where the solver gave up it ends there; a string says why there is none.
         """
         times = np.concatenate([self.points(run)[0] for run in runs] or [np.empty(0)])
         until = self.horizon if whole else times.max(initial=0.0)

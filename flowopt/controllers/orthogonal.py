@@ -26,10 +26,10 @@ class OrthogonalGradient(Controller):
     saddle. kappa = "auto" is the paper's 1 + 0.15 / (1 + h^2) for networks; 1 is its choice for deterministic problems.
 
     Retrace (the paper's soft restart): a trial that is not finite or whose f is too high is rejected, and from the old
-    point h <- h/2 * h |G|^2 / (f_new - f_old + h |G|^2), the minimum of a parabola; where the trial is not finite there
-    is no parabola, and h <- h/10 (ours: read with f_new = infinity the formula gives 0, and one NaN would cost a
-    network some 17 steps). "Too high" is above f(x_0) + 0.1 |f(x_0)| (``"initial"``),
-    or, once an epoch of `epoch_length` accepted steps is over, above mean + 5 sigma of f over the last one
+    point h <- h/2 * h |G|^2 / (f_new - f_old + h |G|^2), the minimum of a parabola. A trial that is not finite does not
+    define one, and h <- h/10 (ours: read with f_new = infinity the formula gives 0, and one NaN would cost a network
+    some 17 steps). "Too high" is above f(x_0) + 0.1 |f(x_0)| (``"initial"``), or, once an epoch of `epoch_length`
+    accepted steps is over, above mean + 5 sigma of f over the last one
     (``"epoch"``). A trial that does not raise f is never sent back (ours: else a bound below the present f would hold
     a row for ever). The paper prints |G| where its own parabola gives |G|^2: ``retrace_formula="printed"``.
 

@@ -156,7 +156,7 @@ def shares(seeds: int = 3) -> Iterator[Fact]:
             yield Fact(f"percent above {eps:g}", "table 2", range_, found, printed, None, study.name, _OTHER)
 
 
-_OTHER = "other networks than the paper's: there is no number to compare with"
+_OTHER = "not the paper's networks, so the paper prints no number for them"
 
 
 def _gap(study: Study, seeds: int, better: tuple[float, float], worse: tuple[float, float]) -> Measured:

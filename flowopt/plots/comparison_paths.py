@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from flowopt.comparison_tables import settings
 from flowopt.errors import BadValue
 from flowopt.plots import contours, style
 from flowopt.plots.cast import Member
+from flowopt.sentences import settings
 
 if TYPE_CHECKING:
     from flowopt.comparison.result import Comparison

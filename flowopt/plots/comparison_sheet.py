@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from flowopt.comparison_tables import settings
 from flowopt.errors import BadValue
 from flowopt.plots import end_labels, style
 from flowopt.plots.end_labels import Curve
 from flowopt.plots.limits import fit
+from flowopt.sentences import settings
 
 if TYPE_CHECKING:
     from flowopt.comparison.result import Comparison, Contestant

@@ -20,7 +20,6 @@ from flowopt.errors import BadValue
 from flowopt.plots import style
 from flowopt.plots.cast import Member, Runs, cast, legend, named
 from flowopt.problems import Problem
-from flowopt.problems.batching import understood
 from flowopt.problems.own import as_problem
 from flowopt.state import Status
 from flowopt.trajectory import Trajectory
@@ -146,7 +145,7 @@ class Relief(NamedTuple):
 def survey(problem: Problem, shown: Window, points: int) -> Relief:
     """Compute f on a grid of `points` x `points`, fewer for a function that is called point by point."""
     corners = torch.tensor([[x, y] for x in shown[0] for y in shown[1]], dtype=torch.float64)
-    problem = understood(problem, corners)
+    problem = problem.understood(corners)
     problem.value(corners)
     if problem.batching is not None and problem.batching.row_by_row:
         points = min(points, POINTS_ONE_BY_ONE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +20,6 @@ from flowopt.noise import uniform
 from flowopt.problems.derivatives import derivative, gradient, product, reached
 from flowopt.problems.guard import Call, Guarded
 from flowopt.problems.operations import Operations
-from flowopt.problems.problem import Batching, Problem
 from flowopt.rows import lay_out
 
 FEW = 32
@@ -39,20 +38,20 @@ ROUNDING = 1000
 REMEDY = "a function of (..., D) in torch operations, without if or item(), takes them all in one call"
 
 
-def understood(problem: Problem, starts: Tensor) -> Problem:
-    """The problem with functions of batches that are safe to call: how is found out when they are first called.
+@dataclass(eq=False)
+class Batching:
+    """How a problem's functions take a batch of points."""
 
-    The points to try lie near the starts ``(B, D)``. A problem of which it is known comes back as it is. The first call
-    raises BadValue for a function that returns something else than real numbers, and what the function itself raises.
-    """
-    if problem.batching is not None:
-        return problem
-    batching = Batching("not called")
-    values = _Learner(problem.name, problem.value, starts, batching, outputs=1)
-    both = values.value_and_gradient
-    if problem.value_and_gradient is not None:
-        both = _Learner(problem.name, problem.value_and_gradient, starts, batching, outputs=2).value_and_gradient
-    return replace(problem, value=values.value, value_and_gradient=both, batching=batching)
+    how: str
+    """In words."""
+    row_by_row: bool = False
+    """Whether a batch costs a call a row."""
+    tried: dict[str, int] = field(default_factory=dict)
+    """Calls of a user's functions that finding out took, by kind: every row counts them among its evaluations."""
+
+
+TRUSTED = Batching("takes batches")
+"""Of functions that are known to map ``(..., D)`` to ``(...)`` row by row, and to leave their argument alone."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class Trial(NamedTuple):
     """Why it does not agree."""
 
 
-class _Learner:
+class Learner:
     """A user's function, of values or of values and gradients, that is tried when it is first called."""
 
     def __init__(

@@ -11,7 +11,8 @@ from functools import cache, wraps
 from typing import Any
 
 from flowopt.errors import BadValue, UnknownName
-from flowopt.problems.problem import TRUSTED, Problem
+from flowopt.problems.batching import TRUSTED
+from flowopt.problems.problem import Problem
 
 _LIBRARY: dict[str, Callable[..., Problem]] = {}
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowopt.errors import BadValue, UnknownName, check_choice
-from flowopt.problems.problem import Batching, Problem
+from flowopt.problems.batching import Batching
+from flowopt.problems.problem import Problem
 
 Array = NDArray[np.float64]
 Measured = tuple[float, Array]

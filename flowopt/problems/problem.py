@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,22 +11,7 @@ import torch
 from torch import Tensor
 
 from flowopt.errors import BadValue
-
-
-@dataclass(eq=False)
-class Batching:
-    """How a problem's functions take a batch of points."""
-
-    how: str
-    """In words."""
-    row_by_row: bool = False
-    """Whether a batch costs a call a row."""
-    tried: dict[str, int] = field(default_factory=dict)
-    """Calls of a user's functions that finding out took, by kind: every row counts them among its evaluations."""
-
-
-TRUSTED = Batching("takes batches")
-"""Of functions that are known to map ``(..., D)`` to ``(...)`` row by row, and to leave their argument alone."""
+from flowopt.problems.batching import Batching, Learner
 
 
 @dataclass(frozen=True)
@@ -63,15 +48,28 @@ class Problem:
     def __call__(self, x: Any) -> Any:
         """f at x ``(..., D)``; an array in gives an array out, a tensor a tensor."""
         if isinstance(x, Tensor):
-            return self._understood(x).value(x)
+            return self._at(x)
         with torch.no_grad():
-            points = torch.as_tensor(np.array(x, dtype=np.float64))
-            return self._understood(points).value(points).numpy()
+            return self._at(torch.as_tensor(np.array(x, dtype=np.float64))).numpy()
 
-    def _understood(self, x: Tensor) -> Problem:
-        from flowopt.problems.batching import understood  # which needs the class
+    def understood(self, starts: Tensor) -> Problem:
+        """The problem with functions of batches that are safe to call: how is found out when they are first called.
 
-        return understood(self, x.detach().reshape(-1, x.shape[-1])) if x.numel() else self
+        The points to try lie near the starts ``(B, D)``. A problem of which it is known comes back as it is. The first
+        call raises BadValue for a function that returns something else than real numbers, and what the function raises.
+        """
+        if self.batching is not None:
+            return self
+        batching = Batching("not called")
+        values = Learner(self.name, self.value, starts, batching, outputs=1)
+        both = values.value_and_gradient
+        if self.value_and_gradient is not None:
+            both = Learner(self.name, self.value_and_gradient, starts, batching, outputs=2).value_and_gradient
+        return replace(self, value=values.value, value_and_gradient=both, batching=batching)
+
+    def _at(self, x: Tensor) -> Tensor:
+        known = self.understood(x.detach().reshape(-1, x.shape[-1])) if x.numel() else self
+        return known.value(x)
 
     def distance(self, x: Tensor) -> Tensor:
         """Euclidean distance ``(...)`` of x ``(..., D)`` to the nearest known minimiser; NaN if none is known."""

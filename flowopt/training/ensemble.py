@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,6 +26,7 @@ from flowopt.training.batches import batches, order
 from flowopt.training.calls import without_decay
 from flowopt.training.evaluation import AT_A_TIME
 from flowopt.training.members import Batch, Members, Told
+from flowopt.training.remarks import Remarks, warn
 from flowopt.training.stacked_model import ModelFn, StackedModel
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Ensemble:
         """How the members that have ended did, by their number."""
         self.steps = self.epochs = 0
         self._record: list[Tensor] = []
-        self._said = self._repeats_said = False
+        self._remarks = Remarks()
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -285,10 +285,9 @@ class Ensemble:
             if not ran_out(error) or not self.steps:
                 raise
             reason = str(error).split("\n", 1)[0]
-            warnings.warn(
-                f"flowopt: interrupted after {self.steps} steps: memory ran out ({reason}). Some members may have made "
-                "the next step already; try a smaller chunk, or a larger record_every",
-                stacklevel=3,
+            warn(
+                f"interrupted after {self.steps} steps: memory ran out ({reason}). Some members may have made the next "
+                "step already; try a smaller chunk, or a larger record_every"
             )
             return False
         return True
@@ -317,25 +316,23 @@ class Ensemble:
     def _warn_of_no_step(self, members: Members) -> None:
         """A member whose rule has a step of 0 and can say why; once, and where asking does not wait for a device."""
         carry, rule = members.carry, members.method.controller
-        if self._said or carry is None or not carry.h.is_cpu:
+        if "no step" in self._remarks.made or carry is None or not carry.h.is_cpu:
             return
         value, _, square = carry.point.evaluation
         for place in (carry.alive & (carry.h == 0) & (square > 0)).nonzero().squeeze(-1).tolist():
             if reason := rule.why_no_step(float(value[place]), place):
                 where = f"member {int(members.numbers[place])} of {len(self)}"
-                message = f"flowopt: {self.method.name}, {where}: {reason.what}; it does not move. {reason.cure}"
-                warnings.warn(f"{message}; this is said once", stacklevel=4)
-                self._said = True
-                return
+                message = f"{self.method.name}, {where}: {reason.what}; it does not move. {reason.cure}"
+                return self._remarks.say("no step", message)
 
     def _warn_of_repeats(self, numbers: Tensor, told: Told) -> None:
         """Say once that a step-size rule rejects at its own lower limit."""
-        if self._repeats_said or not bool(told.again.any()):
+        if "same again" in self._remarks.made or not bool(told.again.any()):
             return
-        self._repeats_said, first = True, int(told.again.int().argmax())
+        first = int(told.again.int().argmax())
         reason = same_again(self.method.controller.name, float(told.record[1, first]))
         who = f"{int(told.again.sum())} member(s), first {int(numbers[first])}"
-        warnings.warn(f"flowopt: {who}: {reason.what}; {reason.cure}. This is said once", stacklevel=4)
+        self._remarks.say("same again", f"{who}: {reason.what}; {reason.cure}")
 
     def _gather(self) -> None:
         """Bring the stacked parameters up to date."""

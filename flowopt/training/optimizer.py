@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
@@ -17,7 +15,6 @@ from torch.optim import Optimizer
 from flowopt.blocks import SCALAR, Blocks
 from flowopt.errors import BadValue, check_choice, check_count, check_range
 from flowopt.kernel import Method
-from flowopt.reasons import Reason, same_again
 from flowopt.state import Measure
 from flowopt.training.calls import (
     check_call,
@@ -33,6 +30,7 @@ from flowopt.training.engine import Engine, Inputs
 from flowopt.training.last_step import LastStep
 from flowopt.training.layout import check_layout, flat, flat_as, shaped
 from flowopt.training.limiting import ActivationLimiting
+from flowopt.training.remarks import Remarks, standstill, warn
 from flowopt.training.saved import FLOW, own_state
 from flowopt.training.step import Outcome, Terms, within, write
 
@@ -104,7 +102,7 @@ class FlowOptimizer(Optimizer):
         """What follows from the rest and is not worth saving."""
         self._engine = Engine(self.method, self._compile)
         self._last: LastStep | None = None
-        self._warned: set[str] = set()
+        self._remarks = Remarks()
         self._cached: dict[str, tuple[list[Any], Tensor]] = {}
         self._showing = False
 
@@ -153,8 +151,7 @@ class FlowOptimizer(Optimizer):
         known = {name: value for name, value in now.items() if name in saved}  # an older version had fewer
         changed = [f"{name} was {saved[name]!r}, is {value!r}" for name, value in known.items() if saved[name] != value]
         if changed:
-            message = f"flowopt: the saved run had other parameters, and goes on with these: {'; '.join(changed)}"
-            warnings.warn(message, stacklevel=_callers())
+            warn(f"the saved run had other parameters, and goes on with these: {'; '.join(changed)}")
 
     def _check_not_showing(self, what: str) -> None:
         if self._showing:
@@ -220,7 +217,7 @@ class FlowOptimizer(Optimizer):
                 loss = closure()
             check_returned(self.method, self._engine.calls_closure, loss)
         if self._last is None and (message := drifting(self.method)):
-            self._say("processes", f"flowopt: {message}. This is said once")
+            self._remarks.say("processes", message)
         slots = self._slots()
         if not slots:
             return loss
@@ -393,49 +390,9 @@ class FlowOptimizer(Optimizer):
         self._last = LastStep(outcome, told, [slot.name for slot in slots], first, counts)
         if outcome.held.is_cpu:  # elsewhere asking would wait for the device
             if bool(outcome.held):
-                self._warn(self._last)
-            elif (reason := self._stands_still(outcome)) is not None:
-                self._say("step", f"flowopt: {reason.what}; nothing moves. {reason.cure}. This is said once")
-
-    def _stands_still(self, outcome: Outcome) -> Reason | None:
-        """Why the parameters will be where they were on the next batch too, as far as the step-size rule goes."""
-        rule, h = self.method.controller, float(self._flow["h"])
-        if h == 0 and float(outcome.square) > 0:  # else it is where it should be
-            reason = rule.why_no_step(float(outcome.energy), 0)  # with its sign and its weight decay
-            if reason is None or not self.param_groups[0]["maximize"]:
-                return reason
-            return reason._replace(what=f"{reason.what} (with maximize, f is -loss)")
-        if rule.rejects and not bool(outcome.taken) and h == float(outcome.h):
-            return same_again(rule.name, h)
-        return None
-
-    def _warn(self, last: LastStep) -> None:
-        if last.ended:
-            why = f"the flow of {self.method.name} came to an end ({last.ended}) at loss {last.loss:g}"
-        elif not last.finite:
-            where = f", first in {last.bad_parameter}" if last.bad_parameter else ""
-            why = f"loss or gradient was not finite{where} (loss {last.loss:g})"
-        elif all(group["lr"] == 0 for group in self.param_groups):  # it rests, as it should
-            return
-        else:
-            name = self.method.name
-            why = f"{name} could not solve the equations of its step, or they lead too far (loss {last.loss:g})"
-        kind = last.ended or ("unsolved" if last.finite else "nonfinite")
-        self._say(kind, f"flowopt: {why}; nothing moved. last_step counts such steps; this is said once")
-
-    def _say(self, kind: str, message: str) -> None:
-        """Warn, once of each kind."""
-        if kind not in self._warned:
-            self._warned.add(kind)
-            warnings.warn(message, stacklevel=_callers())
-
-
-def _callers() -> int:
-    """The stacklevel, seen from whoever asks, of the code that called the optimizer through torch's wrappers."""
-    frame, level = inspect.currentframe(), 0
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("flowopt", "torch"):
-        frame, level = frame.f_back, level + 1
-    return level
+                self._remarks.nothing_moved(self.method.name, self.param_groups, self._last)
+            elif reason := standstill(self.method, float(flow["h"]), outcome, self.param_groups[0]["maximize"]):
+                self._remarks.say("step", f"{reason.what}; nothing moves. {reason.cure}")
 
 
 def _lay_out(leaves: dict[str, Any], like: Tensor) -> None:
