@@ -1,9 +1,19 @@
 """One thread, so that sums are added in one order; property tests are judged by what they find, not by the clock."""
 
+import getpass
+import os
+import tempfile
+from pathlib import Path
+
 import pytest
 import together
 import torch
 from hypothesis import HealthCheck, settings
+
+if capability := os.environ.get("ATEN_CPU_CAPABILITY"):
+    # torch's cache of compiled code does not know for which processor it was made
+    cache = Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}_{capability}")
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
 
 torch.set_num_threads(1)
 

@@ -32,7 +32,7 @@ class Compiled:
 
                 if not isinstance(error, TorchDynamoException):
                     raise
-                reason = str(error).strip().split("\n", 1)[0]
+                reason = " ".join(str(error).split("\n")[:2]).strip()  # torch says who failed, and then why
                 warnings.warn(
                     f"flowopt: torch.compile failed ({reason}); the optimizer goes on without it, more slowly. "
                     "A C++ compiler (CPU) or Triton (GPU) may be missing; compile=False asks for this silently",
