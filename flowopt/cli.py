@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,9 +19,6 @@ from flowopt.files import write_json
 
 # What needs torch is imported where it is used: help and a mistyped option are there at once. typer reads the
 # annotations of commands, which are therefore of plain types.
-if TYPE_CHECKING:
-    pass
-
 app = typer.Typer(
     name="flowopt",
     help="Optimization as numerical integration: run methods on test functions and networks, and see how they move.",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from flowopt.errors import BadValue
 from flowopt.sentences import Sentences
-from flowopt.storage import InMemory, OnDisk, Storage, storage
+from flowopt.storage import Storage, storage
 from flowopt.trajectory import Trajectory
 
 Array = NDArray[Any]
@@ -76,8 +76,7 @@ class Recorder:
                 name: _Column(self._storage, name, shape, _numpy(kind)) for name, (shape, kind) in shapes.items()
             }
         except MemoryError as error:
-            if isinstance(self._storage, OnDisk):
-                self._storage.remove()
+            self._storage.remove()
             cure = self._cure(2, longest, to)
             raise BadValue(f"there is no room for the record of this run: {error}; {cure}") from error
         self._room = self._storage.first
@@ -94,7 +93,7 @@ class Recorder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if error is not None and isinstance(self._storage, OnDisk):
+        if error is not None:
             self._storage.remove()
 
     def wants(self, attempt: int) -> bool:
@@ -166,10 +165,7 @@ class Recorder:
                         tail[np.ix_(ends_here, gone)] = end[name]
                 elif name in end:
                     tail[..., gone] = end[name].T
-        if isinstance(self._storage, OnDisk):
-            columns = self._storage.seal(columns)
-        else:
-            columns["x"] = columns["x"].swapaxes(1, 2)
+        columns = self._storage.sealed(columns)
         run = Trajectory(
             columns["x"],
             columns["f"],
@@ -191,8 +187,7 @@ class Recorder:
             average_f=self._final.get("average_f"),
             about=about,
         )
-        if isinstance(self._storage, OnDisk):
-            run.save_rest(self._storage.folder)
+        self._storage.complete(run)
         return run
 
     def _cure(self, fitting: int, longest: int, to: str | Path | None) -> str:
@@ -256,11 +251,9 @@ class _Column:
         self._tensor[start : start + len(values)] = torch.tensor(values, dtype=self._tensor.dtype).unsqueeze(-1)
 
     def cut(self, length: int) -> Array:
-        """The first records; of arrays that are mostly unused the rest is given back."""
-        if isinstance(self._storage, InMemory) and 2 * length < len(self.array):
-            self.array = self.array[:length].copy()
-            self._tensor = torch.from_numpy(self.array)
-        return self.array[:length]
+        """The first records; nothing is written to it from then on but into these."""
+        self.array = self._storage.cut(self.array, length)
+        return self.array
 
     def reserve(self, length: int) -> None:
         """Make room for so many records."""

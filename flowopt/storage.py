@@ -7,13 +7,16 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowopt.errors import BadValue
 from flowopt.memory import LONG, available, check_fits, readable
+
+if TYPE_CHECKING:
+    from flowopt.trajectory import Trajectory
 
 Array = NDArray[Any]
 
@@ -39,6 +42,18 @@ class Storage(Protocol):
     def longer(self, name: str, column: Array, length: int) -> Array:
         """The column with room for more records. Raises MemoryError, and leaves it as it is, where there is none."""
 
+    def cut(self, column: Array, length: int) -> Array:
+        """The first records of a column, which does not grow any more."""
+
+    def sealed(self, columns: dict[str, Array]) -> dict[str, Array]:
+        """The columns of a Trajectory, its positions ``(T, B, D)``, from those that were written, ``(T, D, B)``."""
+
+    def complete(self, run: Trajectory) -> None:
+        """The Trajectory that the columns belong to is whole."""
+
+    def remove(self) -> None:
+        """Leave nothing of a record that did not become whole."""
+
 
 class InMemory:
     """Columns as arrays. The worst case is asked for at once: it is not used before it is written, or copied later."""
@@ -54,12 +69,26 @@ class InMemory:
         longer[: len(column)] = column
         return longer
 
+    def cut(self, column: Array, length: int) -> Array:
+        mostly_unused = 2 * length < len(column)  # what a copy gives back
+        return column[:length].copy() if mostly_unused else column[:length]
+
+    def sealed(self, columns: dict[str, Array]) -> dict[str, Array]:
+        return columns | {"x": columns["x"].swapaxes(1, 2)}
+
+    def complete(self, run: Trajectory) -> None:
+        pass
+
+    def remove(self) -> None:
+        pass
+
 
 class OnDisk:
     """Columns as the files ``x.npy``, ``f.npy``, ... of a new folder. Until it is sealed each says that it is empty."""
 
     def __init__(self, folder: str | Path, records: int) -> None:
         self.folder, self.first = Path(folder), min(records, BLOCK)
+        self._made = not self.folder.exists()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if any(self.folder.iterdir()):
@@ -75,7 +104,10 @@ class OnDisk:
     def longer(self, name: str, column: Array, length: int) -> Array:
         return self._mapped(name, (length, *column.shape[1:]), column.dtype)
 
-    def seal(self, columns: dict[str, Array]) -> dict[str, Array]:
+    def cut(self, column: Array, length: int) -> Array:
+        return column[:length]
+
+    def sealed(self, columns: dict[str, Array]) -> dict[str, Array]:
         """Cut the files to the records that there are and say so in them; the columns as they lie on disk."""
         for name, column in columns.items():
             with self._file(name).open("r+b") as file:
@@ -84,9 +116,14 @@ class OnDisk:
                 os.fsync(file.fileno())
         return opened(self.folder, tuple(columns))
 
+    def complete(self, run: Trajectory) -> None:
+        run.save_rest(self.folder)
+
     def remove(self) -> None:
-        """Leave nothing of a record that did not become whole."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for file in self.folder.glob("*.npy"):
+            file.unlink()
+        if self._made:
+            self.folder.rmdir()
 
     def _mapped(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         path, size = self._file(name), HEADER + math.prod(shape) * dtype.itemsize

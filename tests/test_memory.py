@@ -139,6 +139,10 @@ def test_no_half_record_is_taken_for_a_whole_one(tmp_path):
     with pytest.raises(ZeroDivisionError):
         flowopt.minimize("rosenbrock", method="gd", record_to=folder, callback=fail)
     assert not folder.exists()
+    folder.mkdir()  # one that the user has made stays the user's
+    with pytest.raises(ZeroDivisionError):
+        flowopt.minimize("rosenbrock", method="gd", record_to=folder, callback=fail)
+    assert list(folder.iterdir()) == []
     flowopt.minimize("rosenbrock", method="gd", record_to=folder, max_steps=3)
     with pytest.raises(flowopt.BadValue, match="is not empty"):
         flowopt.minimize("rosenbrock", method="gd", record_to=folder)
@@ -156,7 +160,7 @@ def test_a_full_disk_is_refused_before_or_ends_the_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr("flowopt.storage.os.posix_fallocate", full, raising=False)
     monkeypatch.setattr("flowopt.storage.np.memmap", lambda path, dtype, mode, offset, shape: np.empty(shape, dtype))
-    monkeypatch.setattr("flowopt.record.OnDisk.seal", lambda self, columns: columns, raising=True)
+    monkeypatch.setattr("flowopt.storage.OnDisk.sealed", lambda self, columns: columns)
     run = flowopt.minimize("rosenbrock", method="gd", record_to=tmp_path / "run")
     assert run.status[0] == flowopt.Status.INTERRUPTED
     assert "No space left on device" in run.message[0]
