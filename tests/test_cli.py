@@ -107,6 +107,7 @@ def test_cite_prints_bibtex_and_the_reading(tmp_path):
     assert read_json(tmp_path / "cite.json")["bibtex"] == METHODS["ecdsep"].citation
 
 
+@pytest.mark.slow
 def test_explore_leaves_what_minimize_finds(tmp_path):
     done = flowopt_cli(
         *("explore", "rosenbrock", "-m", "gd", "-m", "scipy:Nelder-Mead", "--set", "lr=5e-4", "--steps", 30),
@@ -196,6 +197,7 @@ def sgd(params):
 """
 
 
+@pytest.mark.slow
 def test_explore_a_function_of_ones_own(tmp_path):
     (tmp_path / "own.py").write_text(OWN)
     done = in_a_process(
@@ -271,6 +273,7 @@ def test_bad_usage_is_exit_code_2_without_a_traceback(arguments, message, tmp_pa
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_an_unexpected_error_keeps_its_traceback(tmp_path):
     (tmp_path / "own.py").write_text(OWN)
     done = in_a_process("explore", "own:broken", "--x0", "1,2", folder=tmp_path)
@@ -293,6 +296,7 @@ def interrupt_once_under_way(*arguments, folder):
     return process.returncode, output, errors
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_explored(tmp_path):
     code, output, errors = interrupt_once_under_way(
         *("explore", "own:slow", "-m", "gd", "-m", "ecco", "--x0", "1,2", "--steps", 10**6, "--set", "gd.lr=1e-9"),
@@ -313,6 +317,7 @@ def test_ctrl_c_keeps_what_was_explored(tmp_path):
     assert "wrote here/slow-gd.npz" in output
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_compared(tmp_path):
     code, _, errors = interrupt_once_under_way(
         *("compare", "own:slow", "--x0", "1,2", "--evaluations", 10**6, "-m", "gd", "-m", "adam"),
@@ -363,6 +368,7 @@ def test_compare_writes_the_table_the_numbers_and_the_pictures(tmp_path):
     assert all(is_picture(tmp_path / "here" / name) for name in files if name.endswith("png"))
 
 
+@pytest.mark.slow
 def test_compare_takes_functions_of_ones_own_and_writes_for_print(tmp_path):
     (tmp_path / "own.py").write_text(OWN)
     done = in_a_process(

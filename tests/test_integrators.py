@@ -361,6 +361,7 @@ def energy_error(integrator: Integrator, h: float, steps: int) -> np.ndarray:
     return np.abs(run.energy[:, 0] / run.energy[0, 0] - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("integrator", "bound"), [(SymplecticEuler(), 0.07), (StoermerVerlet(), 5e-4)])
 def test_energy_error_stays_bounded_for_a_hundred_thousand_steps(integrator: Integrator, bound: float) -> None:
     """Of the bare scheme, which is a tenth of the work that the driver's records make of a step."""

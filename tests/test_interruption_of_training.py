@@ -126,6 +126,7 @@ def killed(folder: Path, delays: list[float]) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     """Nothing is lost beyond the running epoch: what was on disk is gone on from, and the end is the same."""
     moments = random.Random(1)

@@ -66,6 +66,7 @@ def same(run, other):
     assert list(run.message) == list(other.message)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process as Linux does")
 def test_a_run_that_memory_does_not_hold_is_refused_or_ends_with_what_was_done():
     done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=False)

@@ -319,6 +319,7 @@ def test_waiting_is_noticed() -> None:
         assert len(waiting.found) == 3
 
 
+@pytest.mark.slow
 @together("name", GRADIENT_AT_HAND)
 def test_a_step_never_waits_for_the_device(name: str) -> None:
     """On the meta device, which has no numbers to read: a step that asks for one fails, wherever it does."""

@@ -225,6 +225,7 @@ def test_basins_name_the_minimiser_that_each_start_found():
         plots.basins(run(x0=square(3)[::-1].copy()[:8]), ROSENBROCK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "draw",
     [
@@ -418,6 +419,7 @@ def test_a_picture_of_untuned_methods_has_no_panels_of_tuning():
         found.paths()
 
 
+@pytest.mark.slow
 def test_the_paths_of_a_comparison_are_a_panel_each_and_at_most_twelve(compared, tmp_path):
     figure = compared.paths(tmp_path / "paths.png")
     assert imread(tmp_path / "paths.png")[..., :3].std() > 0.05

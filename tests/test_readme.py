@@ -21,7 +21,7 @@ INLINE = [" ".join(text.split()) for text in re.findall(r"`([^`]+)`", FENCED.sub
 OURS = ("flowopt ", "python -m flowopt")
 COMMANDS = list(dict.fromkeys(text for text in LINES if text.startswith(OURS)))
 SETTING_UP = ("make ", "python3 -m venv ", ".venv/bin/", "PIP_EXTRA_INDEX_URL")
-QUICK = ("flowopt list", "flowopt cite", "flowopt explore rosenbrock")
+QUICK = ("flowopt list", "flowopt cite")
 PICTURE = "flowopt compare rosenbrock"
 
 

@@ -116,6 +116,7 @@ def test_the_length_of_an_epoch_is_known_to_the_method(command: Any, text: str, 
     assert (settings["newton_step.batches_per_epoch"], settings["newton_step.K"]) == (None, 3)
 
 
+@pytest.mark.slow
 def test_options_change_the_run(command: Any, text: str, tmp_path: Path) -> None:
     base = (text, "--model", "lstm:6", "-m", "ecco", "--epochs", 1, "--batch-size", 4)
     changes: dict[str, tuple[object, ...]] = {
