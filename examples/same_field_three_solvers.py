@@ -8,12 +8,11 @@ from flowopt.integrators.runge_kutta import DormandPrince
 from flowopt.systems.gradient_flow import GradientFlow
 
 T_END = 2.0
-tight = flowopt.Method(GradientFlow(), DormandPrince(), PI(rtol=1e-12, atol=1e-13))
+TIGHT = {"rtol": 1e-10, "atol": 1e-11}
+tight = flowopt.Method(GradientFlow(), DormandPrince(), PI(**TIGHT))
 ours = flowopt.minimize("rosenbrock", method=tight, t_end=T_END, max_steps=20000).final_x[0]
-scipy = flowopt.reference("rosenbrock", t_end=T_END, solver="scipy:DOP853", rtol=1e-12, atol=1e-13).final_x[0]
-torchdiffeq = flowopt.reference("rosenbrock", t_end=T_END, solver="torchdiffeq:dopri5", rtol=1e-12, atol=1e-13).final_x[
-    0
-]
+scipy = flowopt.reference("rosenbrock", t_end=T_END, solver="scipy:DOP853", **TIGHT).final_x[0]
+torchdiffeq = flowopt.reference("rosenbrock", t_end=T_END, solver="torchdiffeq:dopri5", **TIGHT).final_x[0]
 print(
     f"x({T_END}) by flowopt {ours}, |flowopt - scipy| = {np.abs(ours - scipy).max():.1e}, "
     f"|flowopt - torchdiffeq| = {np.abs(ours - torchdiffeq).max():.1e}"

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -15,10 +16,13 @@ if capability := os.environ.get("ATEN_CPU_CAPABILITY"):
     cache = Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}_{capability}")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script: tests press Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 torch.set_num_threads(1)
 
 settings.register_profile(
-    "flowopt", deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "flowopt", deadline=None, max_examples=20, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("flowopt")
 

@@ -30,6 +30,7 @@ def own_adam(params):
     return torch.optim.Adam(params, lr=0.3)
 
 
+@pytest.mark.slow
 def test_the_usual_dozen_and_everybody():
     assert len(comparison.DEFAULTS) == 12
     assert {"ecco", "ecco_stable", "ecdsep", "elra", "tlr", "gd", "gdm", "adam"} <= set(comparison.DEFAULTS)
@@ -154,6 +155,7 @@ def test_a_twin_of_torch_runs_with_the_same_parameters_unless_it_has_its_own():
     np.testing.assert_array_equal(theirs["tuning"]["values"], ours["tuning"]["values"])
 
 
+@pytest.mark.slow
 def test_every_value_of_a_tuning_is_the_run_that_minimize_makes():
     problem = flowopt.problem("rosenbrock")
     start = torch.tensor(problem.start, dtype=torch.float64)
@@ -171,6 +173,7 @@ def test_every_value_of_a_tuning_is_the_run_that_minimize_makes():
             )
 
 
+@pytest.mark.slow
 def test_everybody_has_as_many_values_on_the_same_budget_and_the_tuned_run_is_the_best_of_them():
     names = ("ecco", "ecdsep", "elra", "gd", "adam", "torch:SGD", "torch:Adam")
     found = compare(*names, "scipy:BFGS", problem="rosenbrock", tune=6, max_evaluations=200)

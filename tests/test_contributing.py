@@ -85,6 +85,7 @@ def python(*arguments: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_examples_are_parts_that_work(applied: Path) -> None:
     python("-c", SCRIPT, folder=applied)
 

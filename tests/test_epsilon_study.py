@@ -37,10 +37,12 @@ def outside(facts: list[Fact]) -> list[str]:
     return [fact.setting for fact in facts if fact.verdict == OUTSIDE]
 
 
+@pytest.mark.slow
 def test_the_ridge() -> None:
     assert not outside(list(epsilon.ridge()))
 
 
+@pytest.mark.slow
 def test_eps_inside_the_root_has_no_ridge(monkeypatch: pytest.MonkeyPatch) -> None:
     def denominator(self, s):
         return (corrected(s, "v") + rows.column(self.eps)).sqrt()
@@ -49,6 +51,7 @@ def test_eps_inside_the_root_has_no_ridge(monkeypatch: pytest.MonkeyPatch) -> No
     assert "lr = eps = 10" in outside(list(epsilon.ridge()))
 
 
+@pytest.mark.slow
 def test_adam_without_eps_does_not_train_at_a_rate_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Adam, "denominator", lambda self, s: self.z_hat(s) + 1e-12)
     assert outside(list(epsilon.ridge()))[0] == "lr = eps = 10"

@@ -27,6 +27,7 @@ def run(*arguments: str, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", README)
 def test_readme(code: str, tmp_path: Path) -> None:
     run("-c", code, folder=tmp_path)

@@ -472,6 +472,7 @@ def test_the_picture_shows_the_histograms(tmp_path: Path) -> None:
         assert low < watched.epsilon_bounds().lower < watched.epsilon_bounds().upper < high
 
 
+@pytest.mark.slow
 def test_the_picture_of_a_large_model_names_what_it_leaves_out(tmp_path: Path) -> None:
     record = HistogramRecord("|g|")
     record.add(Snapshot(3, {f"layer{i}": Histogram.of(spread(10 + i)) for i in range(20)}))

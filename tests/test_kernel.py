@@ -134,7 +134,7 @@ def assert_rows_equal(a: Trajectory, b: Trajectory) -> None:
 @together(("name", "starts"), CASES)
 @together("named", NAMES)
 def test_a_row_of_a_batch_is_the_row_alone(named: str, name: str, starts: Any) -> None:
-    steps = 8 if named == "implicit" else 25
+    steps = 6 if named == "implicit" else 12
     together = minimize(on(name, starts), starts, named, max_steps=steps, seed=40)
     for i in (0, 3, 7, 8, 10):
         alone = minimize(on(name, starts), starts[i], named, max_steps=steps, seed=40 + i)

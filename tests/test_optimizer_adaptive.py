@@ -81,6 +81,7 @@ def test_500_steps_are_those_of_the_optimizer_of_that_name(name: str) -> None:
     assert loss_of(ours).item() < 0.3 * loss_of(network()).item()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")  # SequentialLR's own
 @together("name", OF_TORCH)
 @together("maximize", [False, True])
@@ -148,19 +149,19 @@ def test_a_late_layer_moves_as_under_an_optimizer_of_its_own(name: str) -> None:
         assert_same(together, apart)
 
 
+@pytest.mark.slow
 @together("name", ELEMENTWISE)
-@together("dtype", [torch.float32, torch.bfloat16])
-def test_the_corrections_do_not_get_stuck_in_low_precision(name: str, dtype: torch.dtype) -> None:
-    """1 - 0.999^k in bfloat16 would stop at 1/4; the state is loaded back as it was."""
-    model = network(dtype)
+def test_the_corrections_do_not_get_stuck_in_low_precision(name: str) -> None:
+    """1 - 0.999^k in bfloat16 would stop at 1/4, after 288 steps; the state is loaded back as it was."""
+    model, steps = network(torch.bfloat16), 330
     optimizer = build(model.parameters(), name)
-    train(model, optimizer, 400)
+    train(model, optimizer, steps)
     counters = {key: leaf for key, leaf in optimizer.state["flow"].items() if key.startswith("trial.")}
     for key, leaf in counters.items():
         beta = getattr(optimizer.method.system, f"beta{1 if key.endswith('m_weight') else 2}", None)
-        expected = 400 if beta is None or key.endswith(".k") else 1 - beta**400
+        expected = steps if beta is None or key.endswith(".k") else 1 - beta**steps
         torch.testing.assert_close(leaf, torch.full_like(leaf, expected), rtol=1e-3, atol=0.0)
-    other = build(network(dtype).parameters(), name)
+    other = build(network(torch.bfloat16).parameters(), name)
     other.load_state_dict(optimizer.state_dict())
     for key, leaf in counters.items():
         assert torch.equal(other.state["flow"][key], leaf)

@@ -44,6 +44,7 @@ def stepping(name, model=None, **options):
     return optimizer, step
 
 
+@pytest.mark.slow
 @together("name", NAMES)
 def test_numbers_may_be_numpys_and_tensors(name):  # 4.5, 4.12
     for option, value in (("lr", 0.0625), ("weight_decay", 0.125)):

@@ -74,6 +74,7 @@ def started(name: str, steps: int, **given: Any) -> tuple[nn.Sequential, FlowOpt
 # --- numbers that are none
 
 
+@pytest.mark.slow
 @together(
     ("name", "steps", "kind"),
     [

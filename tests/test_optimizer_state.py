@@ -59,6 +59,7 @@ def assert_same_state(one: FlowOptimizer, other: FlowOptimizer) -> None:
 # --- going on later
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:flowopt. the step size cannot fall further:UserWarning")  # elra in bfloat16
 @together(("name", "dtype"), [(name, dtype) for name in NAMES for dtype in DTYPES if (name, dtype) != UNSOLVED])
 def test_resumed_bit_for_bit(name: str, dtype: torch.dtype) -> None:
@@ -214,6 +215,7 @@ def test_what_a_load_hook_returns_is_what_is_loaded() -> None:
 # --- copies
 
 
+@pytest.mark.slow
 @together("how", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))])
 @together("name", NAMES)
 def test_a_copy_goes_on_by_itself(name: str, how: Any) -> None:
@@ -247,6 +249,7 @@ def images_loss(model: nn.Module, number: int | None) -> Tensor:
     return ((torch.tanh(a) * b - target) ** 2).mean() + 0.05
 
 
+@pytest.mark.slow
 @together("name", NAMES)
 def test_memory_formats_make_no_difference(name: str) -> None:
     """Nor when the format changes on the way, by .to() or because the state was saved in another one."""

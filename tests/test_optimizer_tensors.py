@@ -39,6 +39,7 @@ TORCH: dict[str, dict[str, Any]] = {"gd": {}, "gdm": {"momentum": 0.9}}
 LOW = (torch.bfloat16, torch.float16)
 
 
+@pytest.mark.slow
 @together(
     ("name", "dtype"),
     [(name, dtype) for name in NAMES for dtype in (torch.float32, *LOW) if name != "implicit" or dtype not in LOW],
@@ -72,6 +73,7 @@ def mixed_loss(model: Mixed, number: int | None) -> Tensor:
     return ((model(probe) - 0.5) ** 2).mean()
 
 
+@pytest.mark.slow
 @together("dtypes", [(torch.float32, torch.float64), (torch.bfloat16, torch.float32)])
 @together("name", [name for name in NAMES if name != "implicit"])
 def test_precisions_may_be_mixed(name: str, dtypes: tuple[torch.dtype, torch.dtype]) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pytest
 from catalogue import CONTROLLERS, INTEGRATORS, PARTS, SYSTEMS, build, fits
 from together import together
 
@@ -120,6 +121,7 @@ def differ(a: Trajectory, b: Trajectory) -> bool:
     return moved or not np.array_equal(a.average, b.average)
 
 
+@pytest.mark.slow
 @together(("name", "parameter", "value", "context"), CASES)
 def test_every_parameter_of_a_named_method_matters(
     name: str, parameter: str, value: Any, context: dict[str, Any]

@@ -208,6 +208,7 @@ def test_half_a_run_is_no_measurement() -> None:
 
 
 class TestCommandLine:
+    @pytest.mark.slow
     def test_a_paper(self, tmp_path: Path) -> None:
         file = tmp_path / "new" / "tlr.json"
         done = subprocess.run(
@@ -246,6 +247,7 @@ class TestCommandLine:
         monkeypatch.setitem(EXPERIMENTS, "elra", (Experiment(steps),))
         assert CliRunner().invoke(app, ["elra"]).exit_code == 130
 
+    @pytest.mark.slow
     def test_unknown_paper(self) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "flowopt.experiments", "elr"], capture_output=True, text=True, check=False

@@ -277,6 +277,7 @@ def test_a_path_without_a_suffix_becomes_a_png(tmp_path):
     assert (tmp_path / "new" / "picture.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+@pytest.mark.slow
 def test_plot_of_a_trajectory_is_the_same_picture(tmp_path):
     gd = run()
     gd.plot(ROSENBROCK, tmp_path / "a.png")

@@ -134,6 +134,7 @@ def test_no_point_of_the_domain_is_below_the_minimum(name, options):
     assert f.min() >= p.minimum - 1e-15 * max(1.0, abs(p.minimum))
 
 
+@pytest.mark.slow
 @together("name", [name for name in LIBRARY if problem(name).minimisers])
 def test_no_minimiser_is_missing(name):
     """Descents from the lowest hollows of a fine grid end at the listed minimisers, at each of them, or higher up."""

@@ -163,6 +163,7 @@ def test_every_evaluation_of_the_solver_is_counted(solver):
     assert found.cost[0, 0] < found.cost[1, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["scipy:RK45", "scipy:BDF", "scipy:LSODA", "torchdiffeq:dopri5", "torchdiffeq:rk4"])
 def test_dense_output_passes_through_the_records_and_between_them(solver):
     found = reference(bowl(), STARTS, 1.0, solver=solver, dense=True)

@@ -137,6 +137,7 @@ def test_options_change_the_run(command: Any, text: str, tmp_path: Path) -> None
     assert len(losses) == len(changes)
 
 
+@pytest.mark.slow
 def test_resume_and_folders_of_their_own(command: Any, text: str, tmp_path: Path) -> None:
     run = (text, "--model", "lstm:4", "-m", "gdm", "--set", "lr=0.1")
     assert command(*run, "--epochs", 4)[0] == 0
