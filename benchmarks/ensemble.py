@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, Optimizer
 
-from flowopt.files import write_json
-from flowopt.tables import show
-from flowopt.training.batches import batches
+from flowopt.core.files import write_json
+from flowopt.networks.batches import batches
+from flowopt.networks.ensemble.ensemble import Ensemble
+from flowopt.show.tables import show
 from flowopt.training.datasets import load
-from flowopt.training.ensemble import Ensemble
 
 BATCH, MOMENTUM = 128, 0.9
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 import flowopt
-from flowopt.comparison import DEFAULTS, everything
-from flowopt.comparison.candidates import Candidate
-from flowopt.comparison.choosing import choose
-from flowopt.comparison.trial import reached, spend
-from flowopt.comparison.tuning import tune
+from flowopt.functions.comparison import DEFAULTS, everything
+from flowopt.functions.comparison.candidates import Candidate
+from flowopt.functions.comparison.choosing import choose
+from flowopt.functions.comparison.trial import reached, spend
+from flowopt.functions.comparison.tuning import tune
 from flowopt.problems.problem import Problem
 
 BUDGET = 1000

@@ -23,13 +23,13 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from flowopt.experiments.epsilon_studies import characters
-from flowopt.files import write_json
-from flowopt.tables import show
-from flowopt.training import tasks
-from flowopt.training.batches import batches
+from flowopt.core.files import write_json
+from flowopt.networks import tasks
+from flowopt.networks.batches import batches
+from flowopt.networks.evaluation import evaluate
+from flowopt.reproduce.epsilon_studies import characters
+from flowopt.show.tables import show
 from flowopt.training.datasets import Dataset, load
-from flowopt.training.evaluation import evaluate
 from flowopt.training.heatmap import heat_map
 from flowopt.training.models import build
 

@@ -22,11 +22,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from flowopt.cli.settings import parse_setting
+from flowopt.core.files import write_json
 from flowopt.diagnostics import GradientHistograms
-from flowopt.files import write_json
-from flowopt.settings import parse_setting
+from flowopt.networks.optimizer import FlowOptimizer
 from flowopt.training.models import build
-from flowopt.training.optimizer import FlowOptimizer
 
 EVERY = (1, 10, 100)
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

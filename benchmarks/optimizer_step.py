@@ -38,10 +38,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from flowopt.files import write_json
-from flowopt.settings import parse_setting
+from flowopt.cli.settings import parse_setting
+from flowopt.core.files import write_json
+from flowopt.networks.optimizer import FlowOptimizer
 from flowopt.training.models import build
-from flowopt.training.optimizer import FlowOptimizer
 
 REFERENCE = "torch:Adam,foreach=True"
 ADAPTIVE = (

@@ -28,8 +28,8 @@ from scipy.integrate import RK45
 
 import flowopt
 from flowopt.controllers.lte import LTE
+from flowopt.core.kernel import Method
 from flowopt.integrators.euler import ForwardEuler
-from flowopt.kernel import Method
 from flowopt.systems.gradient_flow import GradientFlow
 
 ROSENBROCK = flowopt.problem("rosenbrock")

@@ -6,10 +6,10 @@ from torch import Tensor
 
 import flowopt
 from flowopt.controllers.fixed import Fixed
+from flowopt.core.parts import Controller, full
+from flowopt.core.state import Memory, Point, Step, Verdict
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.runge_kutta import Heun
-from flowopt.parts import Controller, full
-from flowopt.state import Memory, Point, Step, Verdict
 from flowopt.systems.gradient_flow import GradientFlow
 
 

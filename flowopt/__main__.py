@@ -1,5 +1,5 @@
 """``python -m flowopt``: the command line."""
 
-from flowopt.cli import main
+from flowopt.cli.main import main
 
 main()

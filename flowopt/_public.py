@@ -1,20 +1,20 @@
 """The names of `import flowopt`: everything that a user is meant to import from there."""
 
-from flowopt.comparison import compare
-from flowopt.errors import BadValue, FlowoptError, IncompatibleParts, UnknownName
-from flowopt.kernel import Method
-from flowopt.listing import list_controllers, list_integrators, list_methods, list_problems, list_systems
-from flowopt.papers import method
+from flowopt.core.errors import BadValue, FlowoptError, IncompatibleParts, UnknownName
+from flowopt.core.kernel import Method
+from flowopt.core.state import Status
+from flowopt.functions.comparison import compare
+from flowopt.functions.reference_solution import reference
+from flowopt.functions.scipy_method import scipy_method
+from flowopt.functions.solve import minimize
+from flowopt.functions.trajectory import Trajectory
+from flowopt.methods.papers import method
+from flowopt.networks.ensemble.ensemble import Ensemble
+from flowopt.networks.limiting.limiting import ActivationLimiting
+from flowopt.networks.optimizer import FlowOptimizer
 from flowopt.problems import Problem, noisy, problem, rotated, scaled, shifted
 from flowopt.problems.numpy_functions import from_numpy
-from flowopt.reference_solution import reference
-from flowopt.scipy_adapter import scipy_method
-from flowopt.solve import minimize
-from flowopt.state import Status
-from flowopt.training.ensemble import Ensemble
-from flowopt.training.limiting import ActivationLimiting
-from flowopt.training.optimizer import FlowOptimizer
-from flowopt.trajectory import Trajectory
+from flowopt.show.listing import list_controllers, list_integrators, list_methods, list_problems, list_systems
 
 __all__ = [
     "ActivationLimiting",

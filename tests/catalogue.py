@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowopt.errors import IncompatibleParts
-from flowopt.kernel import Carry, Method, Report, propose, start, tell
-from flowopt.objective import Objective
-from flowopt.papers import METHODS
-from flowopt.parts import Controller, Integrator, Part, System, Transform
+from flowopt.core.errors import IncompatibleParts
+from flowopt.core.kernel import Carry, Method, Report, propose, start, tell
+from flowopt.core.parts import Controller, Integrator, Part, System, Transform
+from flowopt.core.registry import discover
+from flowopt.core.rows import evaluation
+from flowopt.core.state import Evaluation
+from flowopt.functions.objective import Objective
+from flowopt.methods.papers import METHODS
 from flowopt.problems import Problem, problem
-from flowopt.registry import discover
-from flowopt.rows import evaluation
-from flowopt.state import Evaluation
 from flowopt.systems.adagrad import AdaGrad
 from flowopt.systems.adamod import AdaMod
 from flowopt.systems.adaptive import AdaptiveFlow

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from flowopt import method
-from flowopt.papers import METHODS
-from flowopt.roles import StepSize, roles
+from flowopt.core.roles import StepSize, roles
+from flowopt.methods.papers import METHODS
+from flowopt.networks.optimizer import FlowOptimizer
 from flowopt.systems.adaptive import AdaptiveFlow
-from flowopt.training.optimizer import FlowOptimizer
 
 SECOND_ORDER = [name for name in NAMES if method(name).needs_hvp]
 CALLS_CLOSURE = [name for name in NAMES if method(name).needs_hvp or method(name).integrator.stages > 1]

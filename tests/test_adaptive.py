@@ -33,11 +33,11 @@ from flowopt.controllers.fixed import Fixed
 from flowopt.controllers.lte import LTE
 from flowopt.controllers.pi import PI
 from flowopt.controllers.step_decay import StepDecay
+from flowopt.core.parts import Integrator
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.runge_kutta import RK4, DormandPrince, Heun
 from flowopt.integrators.symplectic import SymplecticEuler
-from flowopt.papers import METHODS
-from flowopt.parts import Integrator
+from flowopt.methods.papers import METHODS
 from flowopt.systems.adabelief import AdaBelief
 from flowopt.systems.adagrad import AdaGrad
 from flowopt.systems.adam import Adam

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from together import together
 
-from flowopt.errors import BadValue
-from flowopt.training.batches import batches, order
+from flowopt.core.errors import BadValue
+from flowopt.networks.batches import batches, order
 
 MASK = 2**64 - 1
 

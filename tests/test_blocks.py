@@ -8,12 +8,13 @@ import torch
 from together import together
 from torch import Tensor
 
-from flowopt import kernel, method, rows
-from flowopt.blocks import SCALAR, Blocks
-from flowopt.kernel import Carry, Method
-from flowopt.noise import normal, normal_like, single_normal
-from flowopt.papers import METHODS
-from flowopt.state import Evaluation
+from flowopt import method
+from flowopt.core import kernel, rows
+from flowopt.core.blocks import SCALAR, Blocks
+from flowopt.core.kernel import Carry, Method
+from flowopt.core.noise import normal, normal_like, single_normal
+from flowopt.core.state import Evaluation
+from flowopt.methods.papers import METHODS
 
 SIZES = (3, 1, 4)
 ROWS = 5

@@ -18,12 +18,12 @@ from together import together
 from typer.testing import CliRunner
 
 import flowopt
-from flowopt import comparison
-from flowopt.cli import app, main
-from flowopt.errors import BadValue, FlowoptError, UnknownName
-from flowopt.files import plain
-from flowopt.papers import METHODS
-from flowopt.settings import MOST_STARTS, assign, grid, parse_setting, parse_starts
+from flowopt.cli.main import app, main
+from flowopt.cli.settings import MOST_STARTS, assign, grid, parse_setting, parse_starts
+from flowopt.core.errors import BadValue, FlowoptError, UnknownName
+from flowopt.core.files import plain
+from flowopt.functions import comparison
+from flowopt.methods.papers import METHODS
 
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(Path(flowopt.__file__).parents[1]),

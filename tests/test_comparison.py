@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import flowopt
-from flowopt import comparison
-from flowopt.comparison import own_flow
-from flowopt.comparison.choosing import choose
-from flowopt.comparison.tuning import SETTLED, tune
-from flowopt.errors import BadValue, UnknownName
-from flowopt.papers import METHODS
-from flowopt.roles import StepSize, roles
+from flowopt.core.errors import BadValue, UnknownName
+from flowopt.core.roles import StepSize, roles
+from flowopt.functions import comparison
+from flowopt.functions.comparison import own_flow
+from flowopt.functions.comparison.choosing import choose
+from flowopt.functions.comparison.tuning import SETTLED, tune
+from flowopt.methods.papers import METHODS
 
 BOWL = flowopt.problem("bowl")  # 3 x^2 + 24 y^2: gradient flow is x0 exp(-6 t), y0 exp(-48 t)
 

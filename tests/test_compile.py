@@ -8,9 +8,9 @@ from catalogue import NAMES, Measured, leaves, same
 from torch import Tensor
 
 from flowopt import method, problem
+from flowopt.core.kernel import propose, start, tell
 from flowopt.integrators.backtracking_euler import BacktrackingEuler
 from flowopt.integrators.implicit import BackwardEuler
-from flowopt.kernel import propose, start, tell
 
 STRAIGHT = [name for name in NAMES if not isinstance(method(name).integrator, BackwardEuler | BacktrackingEuler)]
 """Newton's loop in backward Euler and a line search ask whether rows are done, so they branch as often as they look."""

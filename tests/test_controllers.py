@@ -26,13 +26,13 @@ from flowopt.controllers.polyak import Polyak
 from flowopt.controllers.stability_limited_lte import StabilityLimitedLTE
 from flowopt.controllers.step_decay import StepDecay
 from flowopt.controllers.stochastic_polyak import StochasticPolyak
+from flowopt.core.parts import Controller
+from flowopt.core.rows import evaluation, max_norm
+from flowopt.core.state import Point, Step
 from flowopt.integrators.backtracking_euler import BacktrackingEuler
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.runge_kutta import Heun
 from flowopt.integrators.symplectic import SymplecticEuler
-from flowopt.parts import Controller
-from flowopt.rows import evaluation, max_norm
-from flowopt.state import Point, Step
 from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.systems.heavy_ball import HeavyBall
 

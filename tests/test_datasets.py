@@ -36,7 +36,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from together import together
 
-from flowopt.errors import BadValue, UnknownName
+from flowopt.core.errors import BadValue, UnknownName
 from flowopt.training.datasets import DATASETS, Dataset, accepts, load
 from flowopt.training.datasets.cifar import CIFAR10, read_batch
 from flowopt.training.datasets.download import Resource, obtain

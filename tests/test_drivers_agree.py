@@ -29,11 +29,11 @@ from flowopt.controllers.orthogonal import OrthogonalGradient
 from flowopt.integrators.backtracking_euler import BacktrackingEuler
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.implicit import BackwardEuler
-from flowopt.papers import METHODS
+from flowopt.methods.papers import METHODS
+from flowopt.networks.tasks import Task
 from flowopt.systems.adam import Adam
 from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.testing import reproducible_length
-from flowopt.training.tasks import Task
 
 STARTS = np.array([[1.0, 2.0, -0.5, 0.7], [-0.4, 0.9, 1.3, -1.1]])
 PIECES = (1, 2, 1)

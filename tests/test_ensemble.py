@@ -11,18 +11,19 @@ from together import together
 from torch import Tensor, nn
 
 from flowopt.controllers.fixed import Fixed
-from flowopt.errors import BadValue, UnknownName
+from flowopt.core.errors import BadValue, UnknownName
+from flowopt.core.kernel import Method
+from flowopt.core.rounding import common_length, nudged
+from flowopt.core.state import Status
 from flowopt.integrators.runge_kutta import Heun
-from flowopt.kernel import Method
-from flowopt.papers import METHODS
-from flowopt.state import Status
+from flowopt.methods.papers import METHODS
+from flowopt.networks import evaluation, tasks
+from flowopt.networks.batches import batches
+from flowopt.networks.ensemble.ensemble import Ensemble
+from flowopt.networks.ensemble.stacked_model import OutputsFirst
+from flowopt.networks.optimizer import FlowOptimizer
 from flowopt.systems.newton_flow import NewtonFlow
-from flowopt.testing.rounding import common_length, nudged
-from flowopt.training import evaluation, models, tasks
-from flowopt.training.batches import batches
-from flowopt.training.ensemble import Ensemble
-from flowopt.training.optimizer import FlowOptimizer
-from flowopt.training.stacked_model import OutputsFirst
+from flowopt.training import models
 
 MEMBERS = 3
 SEEDS = [5, 1, 9]

@@ -10,7 +10,8 @@ import torch
 from matplotlib.image import imread
 from together import together
 
-from flowopt import FlowOptimizer, cli
+from flowopt import FlowOptimizer
+from flowopt.cli import main as cli
 from flowopt.diagnostics import HistogramRecord, adaptive_share, epsilon_bounds, z_hats
 from flowopt.training import datasets, loop, models
 from flowopt.training.loop import fit

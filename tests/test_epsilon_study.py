@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from flowopt import rows
+from flowopt.core import rows
+from flowopt.core.errors import BadValue
 from flowopt.diagnostics import z_hat
-from flowopt.errors import BadValue
-from flowopt.experiments import epsilon, epsilon_studies
-from flowopt.experiments.epsilon_studies import MLP, WORD_LSTM, Study, characters, words
-from flowopt.experiments.facts import OUTSIDE, Fact
+from flowopt.reproduce import epsilon, epsilon_studies
+from flowopt.reproduce.epsilon_studies import MLP, WORD_LSTM, Study, characters, words
+from flowopt.reproduce.facts import OUTSIDE, Fact
 from flowopt.systems.adam import Adam
 from flowopt.systems.adaptive import corrected
 from flowopt.testing import Distribution

@@ -16,7 +16,7 @@ HELPED = ("--version", "--help", "-h", *(f"{command} --help" for command in COMM
 MISTYPED = ("explor", "--versoin", "explore", "explore ackley --stepps 3", "train digits --seed x")
 RUN_ALL = f"""
 import sys
-from flowopt.cli import main
+from flowopt.cli.main import main
 
 for line in sys.argv[1:]:
     sys.argv = ["flowopt", *line.split()]
@@ -45,7 +45,7 @@ def test_the_import_waits_for_nothing_and_has_every_name(tmp_path: Path) -> None
 import sys
 import flowopt
 assert not set({HEAVY}) & set(sys.modules)
-import flowopt.comparison, flowopt.training  # what a module imports must not hide a name of the door
+import flowopt.functions.comparison, flowopt.training  # what a module imports must not hide a name of the door
 from flowopt import *
 from flowopt import _public
 assert set(_public.__all__) <= set(globals()) & set(dir(flowopt))

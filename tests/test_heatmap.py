@@ -16,13 +16,14 @@ from matplotlib.patches import Rectangle
 from together import together
 from torch import Tensor, nn
 
-from flowopt.errors import BadValue, UnknownName
-from flowopt.plots import style
-from flowopt.plots.heatmap import BEST, BOUNDS, RIDGE, check_marks, ink
-from flowopt.plots.heatmap import heat_map as draw
-from flowopt.state import Status
-from flowopt.training import heatmap, models, tasks
-from flowopt.training.batches import batches
+from flowopt.core.errors import BadValue, UnknownName
+from flowopt.core.state import Status
+from flowopt.networks import tasks
+from flowopt.networks.batches import batches
+from flowopt.show import style
+from flowopt.show.heatmap import BEST, BOUNDS, RIDGE, check_marks, ink
+from flowopt.show.heatmap import heat_map as draw
+from flowopt.training import heatmap, models
 from flowopt.training.datasets import Dataset
 from flowopt.training.heatmap import Axis, HeatMap, check_once, heat_map
 

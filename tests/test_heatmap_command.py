@@ -13,11 +13,11 @@ from matplotlib.image import imread
 from together import together
 from torch import Tensor
 
-from flowopt import cli
-from flowopt.commands.heatmap_axes import parse_axis
-from flowopt.errors import BadValue
+from flowopt.cli import main as cli
+from flowopt.cli.heatmap_axes import parse_axis
+from flowopt.core.errors import BadValue
+from flowopt.networks.batches import batches
 from flowopt.training import datasets, heatmap, models
-from flowopt.training.batches import batches
 from flowopt.training.heatmap import HeatMap, heat_map
 
 TINY = (

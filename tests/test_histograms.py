@@ -17,6 +17,7 @@ from together import together
 from torch import Tensor, nn
 
 from flowopt import FlowOptimizer
+from flowopt.core.errors import BadValue
 from flowopt.diagnostics import (
     GradientHistograms,
     Histogram,
@@ -29,8 +30,7 @@ from flowopt.diagnostics import (
 from flowopt.diagnostics import record as record_module
 from flowopt.diagnostics.histogram import ERROR, PIECE
 from flowopt.diagnostics.z_hat import Rule
-from flowopt.errors import BadValue
-from flowopt.plots.histograms import chosen, histograms, not_shown
+from flowopt.show.histograms import chosen, histograms, not_shown
 from flowopt.systems.adam import Adam
 from flowopt.training import TrainableLR
 

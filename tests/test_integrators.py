@@ -16,6 +16,9 @@ from flowopt import Method, Problem, Status, minimize, problem
 from flowopt.controllers.fixed import Fixed
 from flowopt.controllers.growing import Growing
 from flowopt.controllers.pi import PI
+from flowopt.core.parts import Integrator, System
+from flowopt.core.rows import max_norm
+from flowopt.core.state import Point, Rate, State
 from flowopt.integrators import implicit
 from flowopt.integrators.backtracking_euler import BacktrackingEuler
 from flowopt.integrators.euler import ForwardEuler
@@ -24,9 +27,6 @@ from flowopt.integrators.krylov import gmres
 from flowopt.integrators.lookahead import Lookahead
 from flowopt.integrators.runge_kutta import RK4, DormandPrince, Heun
 from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
-from flowopt.parts import Integrator, System
-from flowopt.rows import max_norm
-from flowopt.state import Point, Rate, State
 from flowopt.systems.adaptive import AdaptiveFlow
 from flowopt.systems.born_infeld import BornInfeld
 from flowopt.systems.gradient_flow import GradientFlow

@@ -77,7 +77,7 @@ TRAINING = """
     from torch import nn
     from flowopt.training.datasets import Dataset
     from flowopt.training.loop import fit
-    from flowopt.training.optimizer import FlowOptimizer
+    from flowopt.networks.optimizer import FlowOptimizer
 
     torch.set_num_threads(1)
     out, delays = Path(sys.argv[1]), [float(delay) for delay in sys.argv[2:]]

@@ -16,15 +16,15 @@ from flowopt.controllers.fixed import Fixed
 from flowopt.controllers.lte import LTE
 from flowopt.controllers.orthogonal import OrthogonalGradient
 from flowopt.controllers.pi import PI
+from flowopt.core.parts import Controller
+from flowopt.core.state import Memory, Point, Step, Verdict
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.implicit import BackwardEuler
 from flowopt.integrators.lookahead import Lookahead
 from flowopt.integrators.runge_kutta import RK4, DormandPrince, Heun
 from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
-from flowopt.papers import METHODS
-from flowopt.parts import Controller
+from flowopt.methods.papers import METHODS
 from flowopt.problems import noisy, scaled
-from flowopt.state import Memory, Point, Step, Verdict
 from flowopt.systems.adam import Adam
 from flowopt.systems.adamod import AdaMod
 from flowopt.systems.born_infeld import BornInfeld

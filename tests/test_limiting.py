@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from together import together
 from torch import Tensor, nn
 
-from flowopt.errors import BadValue, UnknownName
-from flowopt.training import crossings as crossings_module
-from flowopt.training.limiting import ActivationLimiting
-from flowopt.training.optimizer import FlowOptimizer
+from flowopt.core.errors import BadValue, UnknownName
+from flowopt.networks.limiting import crossings as crossings_module
+from flowopt.networks.limiting.limiting import ActivationLimiting
+from flowopt.networks.optimizer import FlowOptimizer
 
 READINGS = ("batch_mean", "every_sample", "median", "max")
 Arrays = dict[str, np.ndarray]

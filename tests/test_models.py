@@ -14,11 +14,11 @@ from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from flowopt import BadValue, UnknownName
+from flowopt.networks.tasks import TASKS, cross_entropy, cross_entropy_by_columns, loss_for, metrics_for
 from flowopt.training.models import MODELS, build
 from flowopt.training.models.recurrent import StepByStepLSTM
 from flowopt.training.models.residual import BasicBlock, PreactivationBlock
 from flowopt.training.models.transformer import TransformerBlock
-from flowopt.training.tasks import TASKS, cross_entropy, cross_entropy_by_columns, loss_for, metrics_for
 
 DIGITS = {"input_shape": (1, 8, 8), "outputs": 10, "task": "classification", "seed": 0}
 MNIST = {**DIGITS, "input_shape": (1, 28, 28)}

@@ -15,7 +15,6 @@ import test_kernel as kernel_tests
 import test_oracles as oracles
 import test_transforms as transforms
 
-from flowopt import kernel, l2, noise
 from flowopt.controllers.armijo import Armijo
 from flowopt.controllers.barzilai_borwein import BarzilaiBorwein
 from flowopt.controllers.growing import Growing
@@ -28,6 +27,8 @@ from flowopt.controllers.polyak import Polyak
 from flowopt.controllers.stability_limited_lte import StabilityLimitedLTE
 from flowopt.controllers.step_decay import StepDecay
 from flowopt.controllers.stochastic_polyak import StochasticPolyak
+from flowopt.core import kernel, noise
+from flowopt.core.state import Step
 from flowopt.integrators import implicit
 from flowopt.integrators.backtracking_euler import BacktrackingEuler
 from flowopt.integrators.euler import ForwardEuler
@@ -35,9 +36,9 @@ from flowopt.integrators.implicit import BackwardEuler
 from flowopt.integrators.lookahead import Lookahead
 from flowopt.integrators.runge_kutta import RK4, DormandPrince, Heun
 from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
-from flowopt.state import Step
 from flowopt.systems import adam as adam_module
 from flowopt.systems import adaptive as adaptive_module
+from flowopt.systems import l2
 from flowopt.systems import madgrad as madgrad_module
 from flowopt.systems.adabelief import AdaBelief
 from flowopt.systems.adagrad import AdaGrad

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from flowopt import Ensemble, FlowOptimizer
-from flowopt.training.tasks import Task
+from flowopt.networks.tasks import Task
 
 
 def said(optimizer: FlowOptimizer, parameter: nn.Parameter, loss_of: Any, steps: int = 3) -> list[str]:

@@ -31,9 +31,9 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, Optimizer, lr_scheduler
 
 import flowopt
-from flowopt.errors import BadValue, UnknownName
+from flowopt.core.errors import BadValue, UnknownName
+from flowopt.networks.optimizer import FlowOptimizer
 from flowopt.systems.adam import Adam
-from flowopt.training.optimizer import FlowOptimizer
 
 TORCH = {"gd": {}, "gdm": {"momentum": 0.9}}
 """Our methods that torch has too, and what makes SGD one of them."""

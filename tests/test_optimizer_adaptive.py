@@ -14,8 +14,8 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer, lr_scheduler
 
 from flowopt import method
-from flowopt.errors import BadValue, UnknownName
-from flowopt.training.optimizer import FlowOptimizer
+from flowopt.core.errors import BadValue, UnknownName
+from flowopt.networks.optimizer import FlowOptimizer
 
 Make = Callable[..., Optimizer]
 EXACT = {"rtol": 1e-12, "atol": 1e-14}

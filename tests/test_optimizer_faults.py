@@ -32,11 +32,11 @@ from torch.optim import lr_scheduler
 
 import flowopt
 from flowopt.controllers.fixed import Fixed
-from flowopt.errors import BadValue
+from flowopt.core.errors import BadValue
 from flowopt.integrators.implicit import BackwardEuler
 from flowopt.integrators.runge_kutta import RK4, Heun
+from flowopt.networks.optimizer import FlowOptimizer
 from flowopt.systems.gradient_flow import GradientFlow
-from flowopt.training.optimizer import FlowOptimizer
 
 STEADFAST = [name for name in NAMES if name not in REJECTING]
 """Methods that cannot go back."""

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.optim import SGD, lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
-from flowopt.errors import BadValue
-from flowopt.training.optimizer import FlowOptimizer
+from flowopt.core.errors import BadValue
+from flowopt.networks.optimizer import FlowOptimizer
 
 KINDS = ["gdm", "ecco", "ecdsep", "elra", "flow"]
 """Methods that need the gradient, the loss as well, one judged by the next loss, one that calls the closure itself."""

@@ -16,12 +16,12 @@ from torch.optim import SGD, Adam, lr_scheduler
 import flowopt
 from flowopt.controllers.fixed import Fixed
 from flowopt.controllers.pi import PI
-from flowopt.errors import BadValue
+from flowopt.core.errors import BadValue
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.runge_kutta import Heun
+from flowopt.networks.optimizer import FlowOptimizer
 from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.systems.heavy_ball import HeavyBall
-from flowopt.training.optimizer import FlowOptimizer
 from flowopt.transforms.iterate_averaging import IterateAveraging
 from flowopt.transforms.shrink import Shrink
 

@@ -26,10 +26,10 @@ from torch.optim import SGD
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from flowopt.errors import BadValue
+from flowopt.core.errors import BadValue
+from flowopt.networks import compiling
+from flowopt.networks.optimizer import FlowOptimizer
 from flowopt.testing import nudged
-from flowopt.training import compiling
-from flowopt.training.optimizer import FlowOptimizer
 
 TORCH: dict[str, dict[str, Any]] = {"gd": {}, "gdm": {"momentum": 0.9}}
 

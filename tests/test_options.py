@@ -14,13 +14,13 @@ from flowopt import Method, Trajectory, method, minimize
 from flowopt.controllers.barzilai_borwein import BarzilaiBorwein
 from flowopt.controllers.fixed import Fixed
 from flowopt.controllers.pi import PI
-from flowopt.errors import BadValue
+from flowopt.core.errors import BadValue
+from flowopt.core.parts import Controller, Integrator, Part, System, Transform
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.implicit import BackwardEuler
 from flowopt.integrators.runge_kutta import Heun
 from flowopt.integrators.symplectic import SymplecticEuler
-from flowopt.papers import METHODS
-from flowopt.parts import Controller, Integrator, Part, System, Transform
+from flowopt.methods.papers import METHODS
 from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.systems.heavy_ball import HeavyBall
 

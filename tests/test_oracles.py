@@ -17,9 +17,9 @@ from scipy.integrate import solve_ivp
 
 from flowopt import Method, Trajectory, method, minimize, problem
 from flowopt.controllers.fixed import Fixed
+from flowopt.core.noise import normal
 from flowopt.integrators.lookahead import Lookahead
 from flowopt.integrators.symplectic import SymplecticEuler
-from flowopt.noise import normal
 from flowopt.systems.heavy_ball import HeavyBall
 
 Vector = np.ndarray[Any, Any]

@@ -58,6 +58,6 @@ def test_the_wheel_holds_the_typed_package_and_nothing_else(built: Path) -> None
     package = {f"flowopt/{name}" for name in files_of(built / "project" / "flowopt")}
     assert "flowopt/py.typed" in package
     assert {name for name in names if ".dist-info/" not in name} == package
-    assert "flowopt = flowopt.cli:main" in started
+    assert "flowopt = flowopt.cli.main:main" in started
     assert about["Description-Content-Type"] == "text/markdown"
     assert about.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")

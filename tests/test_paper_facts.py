@@ -17,10 +17,14 @@ from typer.testing import CliRunner
 
 from flowopt.controllers.lte import LTE
 from flowopt.controllers.newton_step import NewtonStep
-from flowopt.errors import BadValue
-from flowopt.experiments import EXPERIMENTS, Experiment, Fact, ecco, ecdsep_geometry, elra, networks, runs, tlr
-from flowopt.experiments.__main__ import app
-from flowopt.experiments.facts import (
+from flowopt.core.errors import BadValue
+from flowopt.functions.solve import minimize as plain_minimize
+from flowopt.functions.trajectory import Trajectory
+from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
+from flowopt.problems.own import as_problem
+from flowopt.reproduce import EXPERIMENTS, Experiment, Fact, ecco, ecdsep_geometry, elra, networks, runs, tlr
+from flowopt.reproduce.__main__ import app
+from flowopt.reproduce.facts import (
     LEFT_OUT,
     NEVER,
     NOT_MEASURED,
@@ -34,12 +38,8 @@ from flowopt.experiments.facts import (
     over,
     share,
 )
-from flowopt.experiments.runs import grid, minimize
-from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
-from flowopt.problems.own import as_problem
-from flowopt.solve import minimize as plain_minimize
+from flowopt.reproduce.runs import grid, minimize
 from flowopt.testing import nudged
-from flowopt.trajectory import Trajectory
 from flowopt.transforms.energy_projection import EnergyProjection
 
 ALL = [
@@ -212,7 +212,7 @@ class TestCommandLine:
     def test_a_paper(self, tmp_path: Path) -> None:
         file = tmp_path / "new" / "tlr.json"
         done = subprocess.run(
-            [sys.executable, "-m", "flowopt.experiments", "tlr", "--quick", "--json", str(file)],
+            [sys.executable, "-m", "flowopt.reproduce", "tlr", "--quick", "--json", str(file)],
             env=os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
@@ -250,7 +250,7 @@ class TestCommandLine:
     @pytest.mark.slow
     def test_unknown_paper(self) -> None:
         done = subprocess.run(
-            [sys.executable, "-m", "flowopt.experiments", "elr"], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "flowopt.reproduce", "elr"], capture_output=True, text=True, check=False
         )
         assert done.returncode == 2
         assert "'elra'" in done.stderr

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 import flowopt
 from flowopt import FlowOptimizer, UnknownName, method, minimize
-from flowopt.papers import METHODS
-from flowopt.parameter_table import markdown
-from flowopt.parameters import OTHER_NAMES, VOCABULARY
-from flowopt.roles import LowerBound, roles
+from flowopt.core.parameters import OTHER_NAMES, VOCABULARY
+from flowopt.core.roles import LowerBound, roles
+from flowopt.methods.papers import METHODS
+from flowopt.methods.parameter_table import markdown
 
 START = np.array([1.0, -0.6, 0.3])
 
@@ -55,7 +55,9 @@ def test_a_name_is_declared_alike_in_every_method() -> None:
 
 def test_the_page_is_what_the_code_says() -> None:
     page = Path(inspect.getfile(flowopt)).parents[1] / "docs" / "parameters.md"
-    assert page.read_text() == markdown(), "write it again: python -m flowopt.parameter_table > docs/parameters.md"
+    assert page.read_text() == markdown(), (
+        "write it again: python -m flowopt.methods.parameter_table > docs/parameters.md"
+    )
 
 
 def test_an_other_name_leads_to_ours() -> None:

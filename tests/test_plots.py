@@ -12,11 +12,11 @@ import torch
 from matplotlib.image import imread
 
 import flowopt
-from flowopt import plots
-from flowopt.errors import BadValue
-from flowopt.plots import contours, end_labels, limits, style
-from flowopt.plots.cast import cast
-from flowopt.state import Status
+from flowopt import show
+from flowopt.core.errors import BadValue
+from flowopt.core.state import Status
+from flowopt.show import contours, end_labels, limits, style
+from flowopt.show.cast import cast
 
 ROSENBROCK = flowopt.problem("rosenbrock")
 
@@ -44,7 +44,7 @@ def panel(figure, quantity, clock):
 
 def test_the_panels_show_the_records():
     gd = run()
-    figure = plots.trajectory(gd, ROSENBROCK)
+    figure = show.trajectory(gd, ROSENBROCK)
     for clock, at in (("evaluations", gd.cost), ("time of the flow", gd.t)):
         for quantity, values in (("f - minimum", gd.f), ("|grad f|", gd.grad_norm), ("energy", gd.energy)):
             line = panel(figure, quantity, clock).lines[0]
@@ -68,7 +68,7 @@ def test_a_run_on_a_problem_of_the_library_knows_which(tmp_path):
 
 
 def test_without_a_problem_f_is_shown_as_it_is():
-    figure = plots.trajectory(run(problem=lambda x: (x * x).sum(-1), x0=[1.0, 2.0]))
+    figure = show.trajectory(run(problem=lambda x: (x * x).sum(-1), x0=[1.0, 2.0]))
     labels = [axes.get_ylabel() for axes in figure.subfigs[0].axes]
     assert "f" in labels
     assert "f - minimum" not in labels
@@ -79,7 +79,7 @@ def test_attempts_that_were_not_accepted_are_crosses():
     elra = run("elra", 200)
     assert elra.rejected[0] > 3
     lost = ~elra.accepted[:, 0]
-    axes = panel(plots.trajectory(elra, ROSENBROCK), "step size h", "evaluations")
+    axes = panel(show.trajectory(elra, ROSENBROCK), "step size h", "evaluations")
     (crosses,) = [line for line in axes.lines if line.get_marker() == "x"]
     np.testing.assert_array_equal(crosses.get_xdata(), elra.cost[lost, 0])
     np.testing.assert_array_equal(crosses.get_ydata(), elra.h[lost, 0])
@@ -98,19 +98,19 @@ def test_attempts_that_were_not_accepted_are_crosses():
     ],
 )
 def test_an_empty_panel_says_why(method, quantity, clock, why):
-    axes = panel(plots.trajectory(run(method, 10), ROSENBROCK), quantity, clock)
+    axes = panel(show.trajectory(run(method, 10), ROSENBROCK), quantity, clock)
     assert texts(axes) == [why]
 
 
 def test_a_run_of_no_steps_says_so():
-    axes = panel(plots.trajectory(run(steps=0), ROSENBROCK), "f - minimum", "evaluations")
+    axes = panel(show.trajectory(run(steps=0), ROSENBROCK), "f - minimum", "evaluations")
     assert texts(axes) == ["no evaluations after the start"]
 
 
 def test_a_run_that_diverges_is_cut_off_and_says_so():
     wild = run(x0=[[-1.2, 1.0], [2.0, 2.0]], lr=2e-2)
     assert set(wild.status.tolist()) & {Status.NONFINITE, Status.DIVERGED}
-    axes = panel(plots.trajectory(wild, ROSENBROCK), "f - minimum", "evaluations")
+    axes = panel(show.trajectory(wild, ROSENBROCK), "f - minimum", "evaluations")
     assert texts(axes) == [f"goes on to {np.nanmax(wild.f):.0e}"]
     assert axes.get_ylim()[1] < 1e4 * limits.BLOW_UP * wild.f[0].max()
 
@@ -152,7 +152,7 @@ def test_every_ending_and_thirty_runs_look_different():
 
 
 def test_runs_of_one_method_are_numbered_in_the_legend():
-    figure = plots.panels([run(), run(lr=1e-4), run("ecco")], ROSENBROCK)
+    figure = show.panels([run(), run(lr=1e-4), run("ecco")], ROSENBROCK)
     entries = [text.get_text() for part in (figure, *figure.subfigs) for box in part.legends for text in box.texts]
     assert {"gd: max steps", "gd (2): max steps", "ecco: max steps", "start", "minimiser"} <= set(entries)
 
@@ -160,7 +160,7 @@ def test_runs_of_one_method_are_numbered_in_the_legend():
 def test_paths_are_the_positions():
     gd, adam = run(), run("torch:Adam", lr=0.05)
     flow = flowopt.reference(ROSENBROCK, t_end=1.0)
-    axes = plots.paths([gd, adam], ROSENBROCK, reference=flow).axes[0]
+    axes = show.paths([gd, adam], ROSENBROCK, reference=flow).axes[0]
     drawn = [np.column_stack(line.get_data()) for line in axes.lines]
     for one in (gd, adam, flow):
         assert any(np.array_equal(one.x[:, 0], path) for path in drawn)
@@ -173,17 +173,17 @@ def test_paths_are_the_positions():
 def test_a_path_that_leaves_the_window_says_so():
     newton = run("newton", 10)
     assert newton.x.min() < -3  # far outside the domain
-    figure = plots.paths(newton, ROSENBROCK)
+    figure = show.paths(newton, ROSENBROCK)
     entries = [text.get_text() for text in figure.legends[0].texts]
     assert "the path leaves the window" in entries
-    assert not any("leaves" in text.get_text() for text in plots.paths(run(), ROSENBROCK).legends[0].texts)
+    assert not any("leaves" in text.get_text() for text in show.paths(run(), ROSENBROCK).legends[0].texts)
 
 
 def test_a_contour_picture_needs_two_coordinates():
     problem = flowopt.problem("rosenbrock", dim=3)
     with pytest.raises(BadValue, match=r"2 coordinates; these have \[3\]"):
-        plots.paths(run(problem=problem), problem)
-    assert len(plots.trajectory(run(problem=problem), problem).subfigs) == 1  # panels only
+        show.paths(run(problem=problem), problem)
+    assert len(show.trajectory(run(problem=problem), problem).subfigs) == 1  # panels only
 
 
 def test_contours_are_logarithmic_above_a_known_minimum_and_equal_shares_else():
@@ -206,13 +206,13 @@ def test_a_function_that_is_not_finite_everywhere_has_contours_where_it_is():
     relief = contours.survey(problem, ((-1.0, 1.0), (-1.0, 1.0)), 21)
     assert relief.f.mask[:, :10].all()
     assert not relief.f.mask[:, 10:].any()
-    assert plots.paths(one, problem).axes[0].collections  # contours were drawn
+    assert show.paths(one, problem).axes[0].collections  # contours were drawn
 
 
 def test_basins_name_the_minimiser_that_each_start_found():
     problem = flowopt.problem("himmelblau")
     found = flowopt.minimize(problem, square(7, -5, 5), "elra", 200)
-    figure = plots.basins(found, problem)
+    figure = show.basins(found, problem)
     mesh = figure.axes[0].collections[0]
     kinds = np.asarray(mesh.get_array()).reshape(7, 7)
     known = np.array(problem.minimisers)
@@ -222,19 +222,19 @@ def test_basins_name_the_minimiser_that_each_start_found():
     labels = [text.get_text() for text in figure.legends[0].texts]
     assert labels[0] == f"minimiser (3, 2) ({(nearest == 0).sum()})"
     with pytest.raises(BadValue, match="N x N grid"):
-        plots.basins(run(x0=square(3)[::-1].copy()[:8]), ROSENBROCK)
+        show.basins(run(x0=square(3)[::-1].copy()[:8]), ROSENBROCK)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda path: plots.trajectory(run("elra", 100), ROSENBROCK, path),
-        lambda path: plots.trajectory(run("gd", 100, square(5), lr=2e-3), ROSENBROCK, path),
-        lambda path: plots.trajectory(run("scipy:BFGS"), None, path),
-        lambda path: plots.panels([run(), run("ecco"), run("ecdsep")], ROSENBROCK, path),
-        lambda path: plots.paths([run(), run("ecco")], ROSENBROCK, path),
-        lambda path: plots.basins(run(x0=square(4)), ROSENBROCK, path),
+        lambda path: show.trajectory(run("elra", 100), ROSENBROCK, path),
+        lambda path: show.trajectory(run("gd", 100, square(5), lr=2e-3), ROSENBROCK, path),
+        lambda path: show.trajectory(run("scipy:BFGS"), None, path),
+        lambda path: show.panels([run(), run("ecco"), run("ecdsep")], ROSENBROCK, path),
+        lambda path: show.paths([run(), run("ecco")], ROSENBROCK, path),
+        lambda path: show.basins(run(x0=square(4)), ROSENBROCK, path),
     ],
 )
 def test_pictures_are_whole_and_nothing_is_cut_off(draw, tmp_path):
@@ -267,13 +267,13 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_old_file(tmp_path, monkeypatc
 
     monkeypatch.setattr(matplotlib.figure.Figure, "savefig", fail)
     with pytest.raises(OSError, match="disk full"):
-        plots.trajectory(run(), ROSENBROCK, old)
+        show.trajectory(run(), ROSENBROCK, old)
     assert [file.name for file in tmp_path.iterdir()] == ["picture.png"]
     assert old.read_text() == "old"
 
 
 def test_a_path_without_a_suffix_becomes_a_png(tmp_path):
-    plots.paths(run(), ROSENBROCK, tmp_path / "new" / "picture")
+    show.paths(run(), ROSENBROCK, tmp_path / "new" / "picture")
     assert (tmp_path / "new" / "picture.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
@@ -281,13 +281,13 @@ def test_a_path_without_a_suffix_becomes_a_png(tmp_path):
 def test_plot_of_a_trajectory_is_the_same_picture(tmp_path):
     gd = run()
     gd.plot(ROSENBROCK, tmp_path / "a.png")
-    plots.trajectory(gd, ROSENBROCK, tmp_path / "b.png")
+    show.trajectory(gd, ROSENBROCK, tmp_path / "b.png")
     np.testing.assert_array_equal(imread(tmp_path / "a.png"), imread(tmp_path / "b.png"))
 
 
 def test_global_state_is_left_alone():
     before = dict(matplotlib.rcParams)
-    plots.trajectory(run(), ROSENBROCK)
+    show.trajectory(run(), ROSENBROCK)
     assert dict(matplotlib.rcParams) == before
 
 
@@ -306,7 +306,7 @@ assert "matplotlib.pyplot" not in sys.modules
 
 def test_no_trajectory_is_an_error():
     with pytest.raises(BadValue, match="no trajectory"):
-        plots.panels([])
+        show.panels([])
 
 
 def valley(x):
@@ -319,8 +319,8 @@ def test_one_that_runs_away_does_not_hide_the_others():
     runs["away"] = run("torch:Adam", 60, [-2.0, 1.5], valley, lr=1e5)
     assert np.abs(runs["away"].x).max() > 1e4
     assert runs["away"].status[0] not in contours.GONE
-    alone = plots.paths({name: runs[name] for name in ("ecco_stable", "elra")}, valley).axes[0]
-    for axes in (plots.paths(runs, valley).axes[0], plots.panels(runs, valley).subfigs[1].axes[0]):
+    alone = show.paths({name: runs[name] for name in ("ecco_stable", "elra")}, valley).axes[0]
+    for axes in (show.paths(runs, valley).axes[0], show.panels(runs, valley).subfigs[1].axes[0]):
         assert np.ptp(axes.get_xlim()) < 1.5 * np.ptp(alone.get_xlim())
         assert np.ptp(axes.get_ylim()) < 1.5 * np.ptp(alone.get_ylim())
         (mark,) = [line for line in axes.lines if line.get_marker() == "X" and line.get_markeredgecolor() == "black"]

@@ -9,7 +9,7 @@ import torch
 from together import together
 
 import flowopt
-from flowopt.objective import Objective
+from flowopt.functions.objective import Objective
 from flowopt.problems import noisy, problem, rotated, scaled, shifted
 
 QUARTER = ((0.0, -1.0), (1.0, 0.0))

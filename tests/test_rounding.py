@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from flowopt.errors import BadValue
+from flowopt.core.errors import BadValue
 from flowopt.testing import Distribution, common_length, nudged, over_seeds, reproducible_length
 
 STEPS = 200

@@ -18,10 +18,10 @@ from torch import Tensor
 import flowopt
 from flowopt import IncompatibleParts, Method, Status, Trajectory, minimize, scipy_method
 from flowopt.controllers.pi import PI
+from flowopt.core.parts import Controller
+from flowopt.core.state import Memory, Point, Step, Verdict
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.implicit import BackwardEuler
-from flowopt.parts import Controller
-from flowopt.state import Memory, Point, Step, Verdict
 from flowopt.systems.gradient_flow import GradientFlow
 
 STARTS = [[-1.2, 1.0], [0.3, 0.2], [2.0, 2.0]]

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import Linear, ReLU, Sequential
 from torch.nn.functional import cross_entropy
 
-from flowopt.errors import BadValue
-from flowopt.training.optimizer import FlowOptimizer
+from flowopt.core.errors import BadValue
+from flowopt.networks.optimizer import FlowOptimizer
 
 BATCH = 128
 PACES = (1.0, 0.3)

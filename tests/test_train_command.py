@@ -12,12 +12,12 @@ import torch
 from matplotlib.image import imread
 from together import together
 
-from flowopt import cli
-from flowopt.commands.train_settings import sort_out
-from flowopt.errors import BadValue, UnknownName
+from flowopt.cli import main as cli
+from flowopt.cli.train_settings import sort_out
+from flowopt.core.errors import BadValue, UnknownName
+from flowopt.networks.optimizer import FlowOptimizer
 from flowopt.training import datasets, models
 from flowopt.training.loop import fit
-from flowopt.training.optimizer import FlowOptimizer
 
 FILES = {"checkpoint.pt", "curves.png", "metrics.csv", "metrics.json", "model.pt", "steps.csv"}
 

@@ -18,20 +18,20 @@ from together import together
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
-from flowopt.errors import BadValue
-from flowopt.plots.training import training_curves
-from flowopt.training import evaluation
-from flowopt.training.batch_size import BatchSizeController
-from flowopt.training.batches import batches
+from flowopt.core.errors import BadValue
+from flowopt.networks import evaluation
+from flowopt.networks.batch_size import BatchSizeController
+from flowopt.networks.batches import batches
+from flowopt.networks.evaluation import evaluate
+from flowopt.networks.limiting.limiting import ActivationLimiting
+from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.networks.tasks import TASKS, Metric
+from flowopt.networks.trainable_lr import TrainableLR
+from flowopt.show.training import training_curves
 from flowopt.training.datasets import Dataset
-from flowopt.training.evaluation import evaluate
 from flowopt.training.history import History, Step, summary
-from flowopt.training.limiting import ActivationLimiting
 from flowopt.training.loop import fit
-from flowopt.training.optimizer import FlowOptimizer
-from flowopt.training.tasks import TASKS, Metric
 from flowopt.training.tensorboard import TensorBoardLogger, summary_writer
-from flowopt.training.trainable_lr import TrainableLR
 
 TRAINING, TEST, BATCH = 70, 30, 16
 STEPS = 5

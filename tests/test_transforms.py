@@ -12,15 +12,15 @@ from torch import Tensor
 
 from flowopt import Method, Problem, method, minimize, problem
 from flowopt.controllers.fixed import Fixed
+from flowopt.core.kernel import Carry
+from flowopt.core.noise import normal, position_counter, scramble, uniform
+from flowopt.core.parts import System
+from flowopt.core.rows import dot, evaluation, norm
+from flowopt.core.state import State
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.runge_kutta import RK4
 from flowopt.integrators.symplectic import SymplecticEuler
-from flowopt.kernel import Carry
-from flowopt.noise import normal, position_counter, scramble, uniform
-from flowopt.parts import System
 from flowopt.problems import noisy
-from flowopt.rows import dot, evaluation, norm
-from flowopt.state import State
 from flowopt.systems.born_infeld import BornInfeld
 from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.systems.hamiltonian import SeparableHamiltonian

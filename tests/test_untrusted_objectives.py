@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 import flowopt
 from flowopt import BadValue, Problem, Status, compare, from_numpy, minimize, noisy, reference, rotated, scaled, shifted
-from flowopt.cli import app
-from flowopt.objective import Objective
+from flowopt.cli.main import app
+from flowopt.functions.objective import Objective
 from flowopt.problems.batching import BATCH, FEW
 
 D = 3

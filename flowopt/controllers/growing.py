@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from flowopt.errors import check_limit, check_positive, check_range
-from flowopt.parts import Controller, full
-from flowopt.state import Memory, Number, Point, Step, Verdict
+from flowopt.core.errors import check_limit, check_positive, check_range
+from flowopt.core.parts import Controller, full
+from flowopt.core.state import Memory, Number, Point, Step, Verdict
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.errors import BadValue, check_choice, check_count, check_positive, check_range
-from flowopt.parts import Controller, full
-from flowopt.state import Memory, Number, Point, Step, Verdict
+from flowopt.core import rows
+from flowopt.core.errors import BadValue, check_choice, check_count, check_positive, check_range
+from flowopt.core.parts import Controller, full
+from flowopt.core.state import Memory, Number, Point, Step, Verdict
 
 H_MIN, H_MAX = 1e-8, 1e6
 SIGMAS = 5

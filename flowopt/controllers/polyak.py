@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowopt.errors import check_limit, check_positive, check_range
-from flowopt.parts import Controller
-from flowopt.reasons import Reason, not_above
-from flowopt.state import Evaluation, Memory, Number, Point, Step, Verdict
+from flowopt.core.errors import check_limit, check_positive, check_range
+from flowopt.core.parts import Controller
+from flowopt.core.reasons import Reason, not_above
+from flowopt.core.state import Evaluation, Memory, Number, Point, Step, Verdict
 
 
 @dataclass(frozen=True)

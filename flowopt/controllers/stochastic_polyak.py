@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from flowopt.controllers.polyak import Polyak
-from flowopt.errors import check_positive, check_range
-from flowopt.parts import full
-from flowopt.state import Evaluation, Memory, Number, Point, Step, Verdict
+from flowopt.core.errors import check_positive, check_range
+from flowopt.core.parts import full
+from flowopt.core.state import Evaluation, Memory, Number, Point, Step, Verdict
 
 
 @dataclass(frozen=True)

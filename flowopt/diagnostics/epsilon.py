@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from flowopt.core.errors import BadValue, check_positive
 from flowopt.diagnostics.histogram import Histogram
 from flowopt.diagnostics.words import percent, short
-from flowopt.errors import BadValue, check_positive
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -137,7 +137,7 @@ class EpsilonBounds:
         return tuple(dict.fromkeys((powers[0], powers[(len(powers) - 1) // 2], powers[-1])))
 
     def table(self) -> Table:
-        """A table with a line for each tensor, for ``flowopt.tables.show`` (or ``rich.print``)."""
+        """A table with a line for each tensor, for ``flowopt.show.tables.show`` (or ``rich.print``)."""
         from rich import box
         from rich.table import Table
         from rich.text import Text

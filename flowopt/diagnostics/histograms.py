@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from flowopt.core.errors import BadValue, check_count
 from flowopt.diagnostics.histogram import Histogram, pieces
 from flowopt.diagnostics.record import HistogramRecord, Snapshot
 from flowopt.diagnostics.z_hat import blocks, rules
-from flowopt.errors import BadValue, check_count
 
 
 class GradientHistograms(HistogramRecord):

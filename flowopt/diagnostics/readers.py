@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from flowopt.errors import BadValue
-from flowopt.state import State
+from flowopt.core.errors import BadValue
+from flowopt.core.state import State
 from flowopt.systems.adabelief import AdaBelief
 from flowopt.systems.adagrad import AdaGrad
 from flowopt.systems.adam import Adam

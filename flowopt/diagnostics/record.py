@@ -10,12 +10,12 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from flowopt.core.errors import BadValue
+from flowopt.core.files import replacing
 from flowopt.diagnostics.epsilon import AdaptiveShare, EpsilonBounds, adaptive_share, epsilon_bounds
 from flowopt.diagnostics.histogram import OCTAVE, Histogram
 from flowopt.diagnostics.words import verdict
 from flowopt.diagnostics.z_hat import Rule
-from flowopt.errors import BadValue
-from flowopt.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -102,8 +102,8 @@ class HistogramRecord:
         return found.pop()
 
     def plot(self, path: str | Path | None = None, eps: float | None = None) -> Figure:
-        """A picture: see `flowopt.plots.histograms`."""
-        from flowopt.plots.histograms import histograms
+        """A picture: see `flowopt.show.histograms`."""
+        from flowopt.show.histograms import histograms
 
         return histograms(self, path, eps)
 

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from flowopt.baselines.torch_optimizers import as_optimizer
+from flowopt.core.errors import BadValue, UnknownName, check_count
 from flowopt.diagnostics.epsilon import EpsilonBounds, epsilon_bounds
 from flowopt.diagnostics.z_hat import name_parameters, rules, z_hats
-from flowopt.errors import BadValue, UnknownName, check_count
-from flowopt.papers import METHODS
-from flowopt.training import tasks
-from flowopt.training.optimizer import FlowOptimizer
+from flowopt.functions.baselines.torch_optimizers import as_optimizer
+from flowopt.methods.papers import METHODS
+from flowopt.networks import tasks
+from flowopt.networks.optimizer import FlowOptimizer
 
 Loss = Callable[[Any, Any], Tensor]
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flowopt.errors import BadValue
+from flowopt.core.errors import BadValue
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from flowopt.core.errors import BadValue
+from flowopt.core.parts import System
+from flowopt.core.registry import lookup
 from flowopt.diagnostics.histogram import PIECE
 from flowopt.diagnostics.readers import Group, Memory, known, reader_of
-from flowopt.errors import BadValue
-from flowopt.parts import System
-from flowopt.registry import lookup
+from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.networks.saved import FLOW
+from flowopt.networks.trainable_lr import TrainableLR
 from flowopt.systems.adaptive import AdaptiveFlow
-from flowopt.training.optimizer import FlowOptimizer
-from flowopt.training.saved import FLOW
-from flowopt.training.trainable_lr import TrainableLR
 
 TRIAL = "trial."
 """What the paths of a FlowOptimizer's leaves begin with."""

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.errors import check_count, check_positive, check_range
+from flowopt.core import rows
+from flowopt.core.errors import check_count, check_positive, check_range
+from flowopt.core.parts import System
+from flowopt.core.state import Measure, Move, Number, Point
 from flowopt.integrators.euler import ForwardEuler
-from flowopt.parts import System
-from flowopt.state import Measure, Move, Number, Point
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.parts import Integrator, System
-from flowopt.state import Measure, Move, Point, Rate, State
+from flowopt.core import rows
+from flowopt.core.parts import Integrator, System
+from flowopt.core.state import Measure, Move, Point, Rate, State
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.errors import check_count, check_positive
+from flowopt.core import rows
+from flowopt.core.errors import check_count, check_positive
+from flowopt.core.parts import Integrator, System
+from flowopt.core.state import Evaluation, Measure, Move, Point, Rate, State
 from flowopt.integrators.krylov import gmres
-from flowopt.parts import Integrator, System
-from flowopt.state import Evaluation, Measure, Move, Point, Rate, State
 
 DENSE_UP_TO = 64
 """Up to this many unknowns Newton's equations are solved densely, above by GMRES on Hessian-vector products."""

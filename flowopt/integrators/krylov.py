@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from flowopt import rows
+from flowopt.core import rows
 
 
 def gmres(product: Callable[[Tensor], Tensor], b: Tensor, tolerance: float, iterations: int) -> Tensor:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.parts import Integrator, System
-from flowopt.state import Measure, Move, Point
+from flowopt.core import rows
+from flowopt.core.parts import Integrator, System
+from flowopt.core.state import Measure, Move, Point
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.parts import Integrator, System
-from flowopt.state import Measure, Move, Point, Rate
+from flowopt.core import rows
+from flowopt.core.parts import Integrator, System
+from flowopt.core.state import Measure, Move, Point, Rate
 
 
 def combine(weights: tuple[float, ...], rates: list[Rate]) -> Rate:

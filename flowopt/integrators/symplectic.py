@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowopt.parts import Integrator, System
-from flowopt.state import Evaluation, Measure, Move, Point, State
+from flowopt.core.parts import Integrator, System
+from flowopt.core.state import Evaluation, Measure, Move, Point, State
 
 
 def drifted(system: System, before: Point, trial: State, h: Tensor) -> Tensor:

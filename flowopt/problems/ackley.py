@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from flowopt.errors import check_choice, check_range
+from flowopt.core.errors import check_choice, check_range
 from flowopt.problems.dimensions import HUGE, check_dim, repeat
 from flowopt.problems.library import library
 from flowopt.problems.problem import Problem

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from flowopt.errors import BadValue
-from flowopt.noise import uniform
+from flowopt.core.errors import BadValue
+from flowopt.core.noise import uniform
+from flowopt.core.rows import lay_out
 from flowopt.problems.derivatives import derivative, gradient, product, reached
 from flowopt.problems.guard import Call, Guarded
 from flowopt.problems.operations import Operations
-from flowopt.rows import lay_out
 
 FEW = 32
 """Up to this many rows, a function whose batches round differently from single points is called row by row."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowopt.errors import BadValue, check_range
+from flowopt.core.errors import BadValue, check_range
 
 HUGE = torch.finfo(torch.float64).max
 """Upper end of a range that leaves out infinity."""

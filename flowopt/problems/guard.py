@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowopt.errors import BadValue
+from flowopt.core.errors import BadValue
 
 Call = Callable[[Tensor], tuple[Tensor, ...]]
 """The value, or the value and the gradient, at one point ``(D,)`` or at a batch ``(n, D)``."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cache, wraps
 from typing import Any
 
-from flowopt.errors import BadValue, UnknownName
+from flowopt.core.errors import BadValue, UnknownName
 from flowopt.problems.batching import TRUSTED
 from flowopt.problems.problem import Problem
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowopt.errors import BadValue, UnknownName, check_choice
+from flowopt.core.errors import BadValue, UnknownName, check_choice
 from flowopt.problems.batching import Batching
 from flowopt.problems.problem import Problem
 

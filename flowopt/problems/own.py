@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from flowopt.errors import BadValue
-from flowopt.importing import imported
+from flowopt.core.errors import BadValue
+from flowopt.core.importing import imported
 from flowopt.problems.library import accepts
 from flowopt.problems.library import problem as named
 from flowopt.problems.problem import Problem

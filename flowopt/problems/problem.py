@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowopt.errors import BadValue
+from flowopt.core.errors import BadValue
 from flowopt.problems.batching import Batching, Learner
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowopt.errors import BadValue, check_range
+from flowopt.core.errors import BadValue, check_range
 from flowopt.problems.dimensions import HUGE, check_dim, join, repeat, vector
 from flowopt.problems.library import library
 from flowopt.problems.problem import Problem

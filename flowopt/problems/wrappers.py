@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowopt.errors import BadValue, check_range
+from flowopt.core.errors import BadValue, check_range
 from flowopt.problems.dimensions import HUGE, vector
 from flowopt.problems.problem import Problem
 

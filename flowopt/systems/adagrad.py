@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.state import Number, State
+from flowopt.core import rows
+from flowopt.core.state import Number, State
 from flowopt.systems.adaptive import AdaptiveFlow, Law
 
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.errors import check_range
-from flowopt.state import Evaluation, Number, State
+from flowopt.core import rows
+from flowopt.core.errors import check_range
+from flowopt.core.state import Evaluation, Number, State
 from flowopt.systems.adaptive import AdaptiveFlow, Law, corrected, towards
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowopt.errors import check_range
-from flowopt.state import Number, State
+from flowopt.core.errors import check_range
+from flowopt.core.state import Number, State
 from flowopt.systems.adaptive import Law, corrected, towards, weight
 from flowopt.systems.two_forms import TwoForms
 

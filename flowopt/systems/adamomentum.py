@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from flowopt.state import Number, State
+from flowopt.core.state import Number, State
 from flowopt.systems.eadam import EAdam
 
 

@@ -7,10 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from flowopt import l2, rows
-from flowopt.errors import check_positive, check_range
-from flowopt.parts import System, full
-from flowopt.state import Evaluation, Measure, Number, Rate, State
+from flowopt.core import rows
+from flowopt.core.errors import check_positive, check_range
+from flowopt.core.parts import System, full
+from flowopt.core.state import Evaluation, Measure, Number, Rate, State
+from flowopt.systems import l2
 
 Law = Callable[[State, Tensor, Tensor], Tensor]
 """``law(state, g, h)``: what a step of length h ``(B, 1)`` adds to a memory, with the gradient g ``(B, D)``."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowopt.state import State
+from flowopt.core.state import State
 from flowopt.systems.adam import Adam
 from flowopt.systems.adaptive import Law, weight
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.errors import check_range
-from flowopt.parts import System, full
-from flowopt.state import Evaluation, Measure, Number, Rate, State
+from flowopt.core import rows
+from flowopt.core.errors import check_range
+from flowopt.core.parts import System, full
+from flowopt.core.state import Evaluation, Measure, Number, Rate, State
 from flowopt.systems.hamiltonian import along, ended
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowopt.state import Evaluation, Measure, Rate, State
+from flowopt.core.state import Evaluation, Measure, Rate, State
 from flowopt.systems.two_forms import TwoForms
 
 

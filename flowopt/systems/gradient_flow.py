@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from flowopt import l2
-from flowopt.errors import check_range
-from flowopt.parts import System
-from flowopt.state import Evaluation, Measure, Number, Rate, State
+from flowopt.core.errors import check_range
+from flowopt.core.parts import System
+from flowopt.core.state import Evaluation, Measure, Number, Rate, State
+from flowopt.systems import l2
 
 
 @dataclass(frozen=True)

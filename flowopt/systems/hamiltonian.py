@@ -6,10 +6,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from flowopt import l2, rows
-from flowopt.errors import BadValue, check_choice, check_positive, check_range
-from flowopt.parts import System, full
-from flowopt.state import Evaluation, Measure, Number, Rate, State, Status
+from flowopt.core import rows
+from flowopt.core.errors import BadValue, check_choice, check_positive, check_range
+from flowopt.core.parts import System, full
+from flowopt.core.state import Evaluation, Measure, Number, Rate, State, Status
+from flowopt.systems import l2
 
 V_FLOOR = 1e-40
 """The paper's eps2: the run ends, or F0 is tuned, where V is no longer above it."""

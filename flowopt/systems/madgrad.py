@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.errors import check_choice, check_range
-from flowopt.state import Evaluation, Measure, Number, State
+from flowopt.core import rows
+from flowopt.core.errors import check_choice, check_range
+from flowopt.core.state import Evaluation, Measure, Number, State
 from flowopt.systems.adaptive import AdaptiveFlow, Law, towards
 
 

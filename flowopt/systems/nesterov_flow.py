@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.errors import check_positive
-from flowopt.parts import System
-from flowopt.state import Evaluation, Measure, Number, Rate, State
+from flowopt.core import rows
+from flowopt.core.errors import check_positive
+from flowopt.core.parts import System
+from flowopt.core.state import Evaluation, Measure, Number, Rate, State
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.errors import BadValue, check_range
-from flowopt.parts import System, full
-from flowopt.state import Evaluation, Measure, Number, Rate, State
+from flowopt.core import rows
+from flowopt.core.errors import BadValue, check_range
+from flowopt.core.parts import System, full
+from flowopt.core.state import Evaluation, Measure, Number, Rate, State
 
 D_MAX = 200
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.errors import check_range
-from flowopt.state import Number, State
+from flowopt.core import rows
+from flowopt.core.errors import check_range
+from flowopt.core.state import Number, State
 from flowopt.systems.adaptive import AdaptiveFlow, Law, towards
 
 

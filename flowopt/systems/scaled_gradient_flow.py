@@ -6,10 +6,10 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.errors import check_choice
-from flowopt.parts import System
-from flowopt.state import Evaluation, Measure, Rate, State
+from flowopt.core import rows
+from flowopt.core.errors import check_choice
+from flowopt.core.parts import System
+from flowopt.core.state import Evaluation, Measure, Rate, State
 
 FIXED_POINT_STEPS = 60
 """The square root halves the logarithmic error of z a step, so 60 steps go from 1e18 to rounding."""

@@ -5,9 +5,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.errors import check_choice
-from flowopt.state import State
+from flowopt.core import rows
+from flowopt.core.errors import check_choice
+from flowopt.core.state import State
 from flowopt.systems.adam import Adam
 from flowopt.systems.adaptive import weight
 

@@ -1,6 +1,6 @@
 """What tests and experiments share, here and in other people's packages."""
 
-from flowopt.testing.rounding import (
+from flowopt.core.rounding import (
     LEAST,
     Distribution,
     Share,

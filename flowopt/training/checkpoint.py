@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from flowopt.errors import BadValue
-from flowopt.files import check_writable, replacing
+from flowopt.core.errors import BadValue
+from flowopt.core.files import check_writable, replacing
+from flowopt.networks.optimizer import FlowOptimizer
 from flowopt.training.datasets.dataset import Dataset
-from flowopt.training.optimizer import FlowOptimizer
 
 CHECKPOINT = "checkpoint.pt"
 

@@ -11,15 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowopt.errors import check_count
-from flowopt.interruption import interruption
-from flowopt.progress import progress_bar
-from flowopt.training import tasks
-from flowopt.training.batches import batches
+from flowopt.core.errors import check_count
+from flowopt.core.interruption import interruption
+from flowopt.core.progress import progress_bar
+from flowopt.networks import tasks
+from flowopt.networks.batches import batches
+from flowopt.networks.ensemble.ensemble import Ensemble
+from flowopt.networks.ensemble.stacked_model import ModelFn
 from flowopt.training.datasets.dataset import Dataset
-from flowopt.training.ensemble import Ensemble
 from flowopt.training.heatmap_record import Axis, HeatMap, check_once
-from flowopt.training.stacked_model import ModelFn
 
 __all__ = ["Axis", "HeatMap", "check_once", "heat_map"]
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from flowopt.errors import BadValue, UnknownName
-from flowopt.files import plain, replacing
-from flowopt.papers import METHODS
-from flowopt.parameters import hint
-from flowopt.state import Status
+from flowopt.core.errors import BadValue, UnknownName
+from flowopt.core.files import plain, replacing
+from flowopt.core.parameters import hint
+from flowopt.core.state import Status
+from flowopt.methods.papers import METHODS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -202,8 +202,8 @@ class HeatMap:
     def plot(
         self, path: str | Path | None = None, *, bounds: tuple[float, float] | None = None, ridge: bool = False
     ) -> Figure:
-        """The map as a picture: see `flowopt.plots.heatmap.heat_map`."""
-        from flowopt.plots.heatmap import heat_map
+        """The map as a picture: see `flowopt.show.heatmap.heat_map`."""
+        from flowopt.show.heatmap import heat_map
 
         return heat_map(self, path, bounds=bounds, ridge=ridge)
 

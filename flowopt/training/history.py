@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from flowopt.display import html_table
-from flowopt.errors import check_choice
-from flowopt.files import plain, replacing, write_json
-from flowopt.long_format import dataframe
+from flowopt.core.display import html_table
+from flowopt.core.errors import check_choice
+from flowopt.core.files import plain, replacing, write_json
+from flowopt.core.long_format import dataframe
 
 if TYPE_CHECKING:
     import pandas

@@ -10,13 +10,14 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from flowopt.errors import BadValue, check_count
-from flowopt.files import plain
-from flowopt.interruption import interruption
-from flowopt.memory import ran_out
-from flowopt.progress import progress_bar
-from flowopt.training import checkpoint, tasks
-from flowopt.training.batch_size import BatchSizeController
+from flowopt.core.errors import BadValue, check_count
+from flowopt.core.files import plain
+from flowopt.core.interruption import interruption
+from flowopt.core.memory import ran_out
+from flowopt.core.progress import progress_bar
+from flowopt.networks import tasks
+from flowopt.networks.batch_size import BatchSizeController
+from flowopt.training import checkpoint
 from flowopt.training.datasets.dataset import Dataset
 from flowopt.training.history import History
 from flowopt.training.run import Run

@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from flowopt.errors import BadValue
-from flowopt.files import replacing
+from flowopt.core.errors import BadValue
+from flowopt.core.files import replacing
+from flowopt.networks.batch_size import BatchSizeController
+from flowopt.networks.batches import batches
+from flowopt.networks.evaluation import accepted, evaluate
+from flowopt.networks.last_step import LastStep
+from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.networks.tasks import Task
 from flowopt.training import checkpoint
-from flowopt.training.batch_size import BatchSizeController
-from flowopt.training.batches import batches
 from flowopt.training.datasets.dataset import Dataset
-from flowopt.training.evaluation import accepted, evaluate
 from flowopt.training.history import History, Step, summary
-from flowopt.training.last_step import LastStep
-from flowopt.training.optimizer import FlowOptimizer
-from flowopt.training.tasks import Task
 
 MODEL = "model.pt"
 

@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import Any, Protocol
 
-from flowopt.errors import BadValue
+from flowopt.core.errors import BadValue
+from flowopt.networks.last_step import LastStep
 from flowopt.training.history import NOT_METRICS, History, Step
-from flowopt.training.last_step import LastStep
 
 PER_STEP = ("loss", "h", "error", "energy")
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.errors import check_count
-from flowopt.noise import normal_like
-from flowopt.parts import System, Transform
-from flowopt.state import Evaluation, Memory, State
+from flowopt.core import rows
+from flowopt.core.errors import check_count
+from flowopt.core.noise import normal_like
+from flowopt.core.parts import System, Transform
+from flowopt.core.state import Evaluation, Memory, State
 
 
 @dataclass(frozen=True)

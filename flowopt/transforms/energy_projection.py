@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
-from flowopt import rows
-from flowopt.parts import System, Transform
-from flowopt.state import Evaluation, Memory, State
+from flowopt.core import rows
+from flowopt.core.parts import System, Transform
+from flowopt.core.state import Evaluation, Memory, State
 
 TOLERANCE = 1e-10
 """The paper's eps1."""

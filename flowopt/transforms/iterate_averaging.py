@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowopt.errors import check_count
-from flowopt.parts import System, Transform
-from flowopt.state import Evaluation, Memory, State
+from flowopt.core.errors import check_count
+from flowopt.core.parts import System, Transform
+from flowopt.core.state import Evaluation, Memory, State
 
 
 @dataclass(frozen=True)

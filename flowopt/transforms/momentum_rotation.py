@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.errors import check_range
-from flowopt.noise import normal_like
-from flowopt.parts import System, Transform, times
-from flowopt.state import Evaluation, Memory, Number, State
+from flowopt.core import rows
+from flowopt.core.errors import check_range
+from flowopt.core.noise import normal_like
+from flowopt.core.parts import System, Transform, times
+from flowopt.core.state import Evaluation, Memory, Number, State
 
 
 @dataclass(frozen=True)

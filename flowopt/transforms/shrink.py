@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from flowopt import rows
-from flowopt.errors import check_range
-from flowopt.parts import Transform
-from flowopt.state import Number, Point, State
+from flowopt.core import rows
+from flowopt.core.errors import check_range
+from flowopt.core.parts import Transform
+from flowopt.core.state import Number, Point, State
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from flowopt.errors import BadValue, UnknownName
+from flowopt.core.errors import BadValue, UnknownName
 from flowopt.training.datasets.cifar import CIFAR10, CIFAR100, cifar
 from flowopt.training.datasets.dataset import Dataset
 from flowopt.training.datasets.digits import digits

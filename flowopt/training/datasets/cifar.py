@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flowopt.errors import BadValue, check_choice
+from flowopt.core.errors import BadValue, check_choice
 from flowopt.training.datasets.dataset import Dataset, check_labels
 from flowopt.training.datasets.download import Resource, obtain
 from flowopt.training.datasets.preprocessing import PREPROCESSING, Images, Preprocessing, image_dataset

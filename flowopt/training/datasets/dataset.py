@@ -9,8 +9,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from flowopt.display import html_table
-from flowopt.errors import BadValue, check_choice, check_count
+from flowopt.core.display import html_table
+from flowopt.core.errors import BadValue, check_choice, check_count
 
 Task = Literal["classification", "regression", "language"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from flowopt.errors import BadValue, check_choice, check_range
+from flowopt.core.errors import BadValue, check_choice, check_range
 from flowopt.training.datasets.dataset import Dataset
 from flowopt.training.datasets.preprocessing import PREPROCESSING, Preprocessing, affine, column_scaling
 

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowopt.errors import BadValue, check_choice, check_count, check_range
+from flowopt.core.errors import BadValue, check_choice, check_count, check_range
 from flowopt.training.datasets.dataset import Dataset
 from flowopt.training.datasets.download import Resource, obtain
 from flowopt.training.datasets.preprocessing import PREPROCESSING, Preprocessing, affine, column_scaling

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowopt.errors import BadValue, check_count, check_range
+from flowopt.core.errors import BadValue, check_count, check_range
 from flowopt.training.datasets.dataset import Dataset
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from flowopt.errors import check_choice, check_range
+from flowopt.core.errors import check_choice, check_range
 from flowopt.training.models.data_shape import DataShape
 from flowopt.training.models.mlp import activation_named, dense
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flowopt.errors import BadValue
+from flowopt.core.errors import BadValue
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from flowopt.errors import check_choice
+from flowopt.core.errors import check_choice
 from flowopt.training.models.data_shape import DataShape
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowopt.errors import BadValue, check_choice, check_range
+from flowopt.core.errors import BadValue, check_choice, check_range
 from flowopt.training.models.data_shape import DataShape
 
 

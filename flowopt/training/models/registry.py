@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from flowopt.errors import BadValue, UnknownName, check_count
-from flowopt.training import tasks
+from flowopt.core.errors import BadValue, UnknownName, check_count
+from flowopt.networks import tasks
 from flowopt.training.models.convolutional import cnn, fashion_cnn, lenet5
 from flowopt.training.models.data_shape import DataShape
 from flowopt.training.models.mlp import mlp
@@ -66,7 +66,7 @@ def build(spec: str, *, input_shape: Sequence[int], outputs: int, task: str, see
 
     spec: a name of MODELS, with sizes behind a colon where it has some: "mlp:64-32", "wrn:28-10", "lstm:128x2".
     input_shape: of one sample, without the batch: (F,) features, (C, H, W) an image, (T, F) a series, (T,) tokens.
-    outputs: classes, numbers to predict, or the size of the vocabulary. task: a name of `flowopt.training.tasks.TASKS`.
+    outputs: classes, numbers to predict, or the size of the vocabulary. task: a name of `flowopt.networks.tasks.TASKS`.
 
     >>> build("mlp:3", input_shape=(2,), outputs=1, task="regression", seed=0)(torch.zeros(5, 2)).shape
     torch.Size([5, 1])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from flowopt.errors import BadValue, check_range
+from flowopt.core.errors import BadValue, check_range
 from flowopt.training.models.data_shape import DataShape
 
 Block = Callable[[int, int, int], nn.Module]

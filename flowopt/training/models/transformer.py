@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from flowopt.errors import BadValue, check_choice, check_count
+from flowopt.core.errors import BadValue, check_choice, check_count
 from flowopt.training.models.data_shape import DataShape
 
 

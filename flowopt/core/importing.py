@@ -1,0 +1,32 @@
+"""Objects of users' own modules, by ``"module:name"``."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+from flowopt.core.errors import BadValue
+
+
+def imported(name: str) -> Any:
+    """The object that ``"module:name"`` names, the working directory being among the places to import from.
+
+    Raises BadValue for a text of another form, a module that cannot be imported, or a name that it does not have.
+    """
+    module_name, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
+        raise BadValue(f"{name!r} is not of the form module:function")
+    sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever the user's module raises while it is imported
+        reason = f"{type(error).__name__}: {error}"
+        raise BadValue(f"{name}: cannot import {module_name!r} from here: {reason}") from error
+    finally:
+        sys.path.pop(0)
+    found = getattr(module, attribute, None)
+    if found is None:
+        raise BadValue(f"{name}: {module.__file__} has no {attribute!r}")
+    return found

@@ -1,0 +1,1 @@
+"""Runs on functions: minimize and what it leaves behind, reference solutions, comparisons, baselines."""

@@ -1,0 +1,1 @@
+"""The named methods, each with its citation and the reading of its paper that it follows."""

@@ -1,0 +1,1 @@
+"""Many networks of one kind, trained as the rows of one kernel."""

@@ -1,0 +1,1 @@
+"""Activation limiting (ECCO-DNN, section 3.2.2)."""
