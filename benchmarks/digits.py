@@ -22,10 +22,10 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import flowopt
-from flowopt.core.files import check_writable, write_json
+from flowopt.core._files import check_writable, write_json
 from flowopt.core.state import Status
 from flowopt.networks import tasks
-from flowopt.networks.batches import batches
+from flowopt.networks._batches import batches
 from flowopt.training.datasets import load
 from flowopt.training.models import build
 

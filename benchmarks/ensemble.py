@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, Optimizer
 
-from flowopt.core.files import write_json
-from flowopt.networks.batches import batches
-from flowopt.networks.ensemble.ensemble import Ensemble
+from flowopt.core._files import write_json
+from flowopt.networks._batches import batches
+from flowopt.networks.ensemble._ensemble import Ensemble
 from flowopt.show.tables import show
 from flowopt.training.datasets import load
 

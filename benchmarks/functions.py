@@ -24,7 +24,7 @@ from flowopt.functions.comparison.candidates import Candidate
 from flowopt.functions.comparison.choosing import choose
 from flowopt.functions.comparison.trial import reached, spend
 from flowopt.functions.comparison.tuning import tune
-from flowopt.problems.problem import Problem
+from flowopt.problems._problem import Problem
 
 BUDGET = 1000
 VALUES = 16

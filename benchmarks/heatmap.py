@@ -23,14 +23,14 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from flowopt.core.files import write_json
+from flowopt.core._files import write_json
 from flowopt.networks import tasks
-from flowopt.networks.batches import batches
+from flowopt.networks._batches import batches
 from flowopt.networks.evaluation import evaluate
 from flowopt.reproduce.epsilon_studies import characters
 from flowopt.show.tables import show
+from flowopt.training._heat_map import heat_map
 from flowopt.training.datasets import Dataset, load
-from flowopt.training.heatmap import heat_map
 from flowopt.training.models import build
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -23,9 +23,9 @@ import torch
 from torch import nn
 
 from flowopt.cli.settings import parse_setting
-from flowopt.core.files import write_json
+from flowopt.core._files import write_json
 from flowopt.diagnostics import GradientHistograms
-from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.networks._optimizer import FlowOptimizer
 from flowopt.training.models import build
 
 EVERY = (1, 10, 100)

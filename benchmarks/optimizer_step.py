@@ -39,8 +39,8 @@ import torch
 from torch import Tensor, nn
 
 from flowopt.cli.settings import parse_setting
-from flowopt.core.files import write_json
-from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.core._files import write_json
+from flowopt.networks._optimizer import FlowOptimizer
 from flowopt.training.models import build
 
 REFERENCE = "torch:Adam,foreach=True"

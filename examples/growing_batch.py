@@ -5,7 +5,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, TensorDataset
 
-from flowopt.networks.batch_size import BatchSizeController
+from flowopt.networks import BatchSizeController
 
 torch.manual_seed(0)
 x = torch.randn(3000, 10)

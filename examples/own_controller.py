@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 import flowopt
-from flowopt.controllers.fixed import Fixed
-from flowopt.core.parts import Controller, full
-from flowopt.core.state import Memory, Point, Step, Verdict
-from flowopt.integrators.euler import ForwardEuler
-from flowopt.integrators.runge_kutta import Heun
-from flowopt.systems.gradient_flow import GradientFlow
+from flowopt.controllers import Fixed
+from flowopt.core import Controller, Memory, Point, Step, Verdict, full
+from flowopt.integrators import ForwardEuler, Heun
+from flowopt.systems import GradientFlow
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 import numpy as np
 
 import flowopt
-from flowopt.controllers.pi import PI
-from flowopt.integrators.runge_kutta import DormandPrince
-from flowopt.systems.gradient_flow import GradientFlow
+from flowopt.controllers import PI
+from flowopt.integrators import DormandPrince
+from flowopt.systems import GradientFlow
 
 T_END = 2.0
 TIGHT = {"rtol": 1e-10, "atol": 1e-11}

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from flowopt.networks.trainable_lr import TrainableLR
+from flowopt.networks import TrainableLR
 
 torch.manual_seed(0)
 x = torch.randn(1600, 10)

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowopt.core._registry import discover
 from flowopt.core.errors import IncompatibleParts
 from flowopt.core.kernel import Carry, Method, Report, propose, start, tell
 from flowopt.core.parts import Controller, Integrator, Part, System, Transform
-from flowopt.core.registry import discover
 from flowopt.core.rows import evaluation
 from flowopt.core.state import Evaluation
-from flowopt.functions.objective import Objective
-from flowopt.methods.papers import METHODS
+from flowopt.functions._objective import Objective
+from flowopt.methods import METHODS
 from flowopt.problems import Problem, problem
 from flowopt.systems.adagrad import AdaGrad
 from flowopt.systems.adamod import AdaMod

@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 
 from flowopt import method
 from flowopt.core.roles import StepSize, roles
-from flowopt.methods.papers import METHODS
-from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.methods import METHODS
+from flowopt.networks._optimizer import FlowOptimizer
 from flowopt.systems.adaptive import AdaptiveFlow
 
 SECOND_ORDER = [name for name in NAMES if method(name).needs_hvp]

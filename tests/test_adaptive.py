@@ -37,7 +37,7 @@ from flowopt.core.parts import Integrator
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.runge_kutta import RK4, DormandPrince, Heun
 from flowopt.integrators.symplectic import SymplecticEuler
-from flowopt.methods.papers import METHODS
+from flowopt.methods import METHODS
 from flowopt.systems.adabelief import AdaBelief
 from flowopt.systems.adagrad import AdaGrad
 from flowopt.systems.adam import Adam

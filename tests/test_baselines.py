@@ -11,9 +11,9 @@ from together import together
 from torch.optim import SGD, Adam, Optimizer
 
 from flowopt import BadValue, Problem, Status, UnknownName, from_numpy, minimize, problem
+from flowopt.functions._objective import Objective
 from flowopt.functions.baselines.scipy_minimizers import HESSIANS, MINIMIZERS, PRODUCTS, VALUES_ONLY
 from flowopt.functions.baselines.torch_optimizers import ELEMENTWISE
-from flowopt.functions.objective import Objective
 
 ROSENBROCK = problem("rosenbrock")
 STARTS = np.array([[-1.2, 1.0], [0.5, -0.5], [2.0, 2.0], [0.1, 0.3], [1.5, 1.0]])

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 from flowopt import BadValue
-from flowopt.networks.batch_size import BatchSizeController
-from flowopt.networks.trainable_lr import TrainableLR
+from flowopt.networks._batch_size import BatchSizeController
+from flowopt.networks._trainable_lr import TrainableLR
 
 
 def play(control: BatchSizeController, losses: list[float]) -> Any:

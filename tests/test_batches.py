@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 from together import together
 
 from flowopt.core.errors import BadValue
-from flowopt.networks.batches import batches, order
+from flowopt.networks._batches import batches, order
 
 MASK = 2**64 - 1
 

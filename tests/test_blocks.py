@@ -10,11 +10,11 @@ from torch import Tensor
 
 from flowopt import method
 from flowopt.core import kernel, rows
-from flowopt.core.blocks import SCALAR, Blocks
+from flowopt.core._blocks import SCALAR, Blocks
 from flowopt.core.kernel import Carry, Method
 from flowopt.core.noise import normal, normal_like, single_normal
 from flowopt.core.state import Evaluation
-from flowopt.methods.papers import METHODS
+from flowopt.methods import METHODS
 
 SIZES = (3, 1, 4)
 ROWS = 5

@@ -20,10 +20,10 @@ from typer.testing import CliRunner
 import flowopt
 from flowopt.cli.main import app, main
 from flowopt.cli.settings import MOST_STARTS, assign, grid, parse_setting, parse_starts
+from flowopt.core._files import plain
 from flowopt.core.errors import BadValue, FlowoptError, UnknownName
-from flowopt.core.files import plain
 from flowopt.functions import comparison
-from flowopt.methods.papers import METHODS
+from flowopt.methods import METHODS
 
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(Path(flowopt.__file__).parents[1]),

@@ -13,7 +13,7 @@ from flowopt.functions import comparison
 from flowopt.functions.comparison import own_flow
 from flowopt.functions.comparison.choosing import choose
 from flowopt.functions.comparison.tuning import SETTLED, tune
-from flowopt.methods.papers import METHODS
+from flowopt.methods import METHODS
 
 BOWL = flowopt.problem("bowl")  # 3 x^2 + 24 y^2: gradient flow is x0 exp(-6 t), y0 exp(-48 t)
 

@@ -31,12 +31,10 @@ path = flowopt.minimize(problem, method="sign_descent", h0=0.05, max_steps=3)
 assert np.allclose(path.h[1:, 0], [0.05 / (1 + k / 100) for k in range(3)], rtol=1e-14, atol=0)
 assert np.allclose(path.x[1, 0], 0.05 * 6 * np.ones(3), rtol=1e-14, atol=0)  # the gradient at 0 is (-2, -2, -2)
 
-from flowopt.controllers.fixed import Fixed
-from flowopt.integrators.midpoint import Midpoint
-from flowopt.integrators.symplectic import SymplecticEuler
-from flowopt.systems.gradient_flow import GradientFlow
-from flowopt.systems.heavy_ball import HeavyBall
-from flowopt.transforms.restart import Restart
+from flowopt.controllers import Fixed
+from flowopt.integrators import Midpoint, SymplecticEuler
+from flowopt.systems import GradientFlow, HeavyBall
+from flowopt.transforms import Restart
 
 h = 0.1  # Trid is quadratic with Hessian H, so one step of a second-order scheme multiplies by 1 - h H + (h H)^2 / 2
 H = 2 * np.eye(3) - np.eye(3, k=1) - np.eye(3, k=-1)
@@ -62,7 +60,7 @@ def applied(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     examples = list(EXAMPLE.finditer((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
-    assert len(examples) == 8
+    assert len(examples) == 13
     for example in examples:
         path = tmp_path / example["path"]
         assert path.exists() == bool(example["extend"])

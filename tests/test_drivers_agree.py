@@ -29,7 +29,7 @@ from flowopt.controllers.orthogonal import OrthogonalGradient
 from flowopt.integrators.backtracking_euler import BacktrackingEuler
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.implicit import BackwardEuler
-from flowopt.methods.papers import METHODS
+from flowopt.methods import METHODS
 from flowopt.networks.tasks import Task
 from flowopt.systems.adam import Adam
 from flowopt.systems.gradient_flow import GradientFlow

@@ -11,17 +11,17 @@ from together import together
 from torch import Tensor, nn
 
 from flowopt.controllers.fixed import Fixed
+from flowopt.core._rounding import common_length, nudged
 from flowopt.core.errors import BadValue, UnknownName
 from flowopt.core.kernel import Method
-from flowopt.core.rounding import common_length, nudged
 from flowopt.core.state import Status
 from flowopt.integrators.runge_kutta import Heun
-from flowopt.methods.papers import METHODS
+from flowopt.methods import METHODS
 from flowopt.networks import evaluation, tasks
-from flowopt.networks.batches import batches
-from flowopt.networks.ensemble.ensemble import Ensemble
-from flowopt.networks.ensemble.stacked_model import OutputsFirst
-from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.networks._batches import batches
+from flowopt.networks._optimizer import FlowOptimizer
+from flowopt.networks.ensemble._ensemble import Ensemble
+from flowopt.networks.ensemble._stacked_model import OutputsFirst
 from flowopt.systems.newton_flow import NewtonFlow
 from flowopt.training import models
 

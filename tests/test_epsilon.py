@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from flowopt import FlowOptimizer
+from flowopt.core._numbers import percent, short
 from flowopt.core.errors import BadValue, UnknownName
 from flowopt.diagnostics import adaptive_share, epsilon_bounds, rules, suggest_epsilon, verdict, z_hats
-from flowopt.diagnostics.words import percent, short
 from flowopt.diagnostics.z_hat import Rule
 from flowopt.systems.adam import Adam
 from flowopt.systems.rmsprop import RMSprop
 from flowopt.training import TrainableLR, models
+from flowopt.training._fit import fit
 from flowopt.training.datasets import Dataset
-from flowopt.training.loop import fit
 
 STEPS = 60
 

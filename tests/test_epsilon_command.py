@@ -13,8 +13,9 @@ from together import together
 from flowopt import FlowOptimizer
 from flowopt.cli import main as cli
 from flowopt.diagnostics import HistogramRecord, adaptive_share, epsilon_bounds, z_hats
-from flowopt.training import datasets, loop, models
-from flowopt.training.loop import fit
+from flowopt.training import _fit as loop
+from flowopt.training import datasets, models
+from flowopt.training._fit import fit
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import torch
 from flowopt.core import rows
 from flowopt.core.errors import BadValue
 from flowopt.diagnostics import z_hat
-from flowopt.reproduce import epsilon, epsilon_studies
+from flowopt.reproduce import epsilon_facts as epsilon
+from flowopt.reproduce import epsilon_studies
 from flowopt.reproduce.epsilon_studies import MLP, WORD_LSTM, Study, characters, words
 from flowopt.reproduce.facts import OUTSIDE, Fact
 from flowopt.systems.adam import Adam

@@ -1,8 +1,10 @@
 """What a newcomer meets first: the import, help and version, mistyped commands."""
 
+import importlib
 import importlib.util
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import flowopt
 
 HEAVY = ("torch", "numpy", "scipy", "matplotlib", "sklearn")
 
-COMMANDS = ("list", "explore", "compare", "train", "epsilon", "heatmap", "cite")
+COMMANDS = ("list", "explore", "compare", "train", "epsilon", "heatmap", "reproduce", "cite")
 HELPED = ("--version", "--help", "-h", *(f"{command} --help" for command in COMMANDS))
 MISTYPED = ("explor", "--versoin", "explore", "explore ackley --stepps 3", "train digits --seed x")
 RUN_ALL = f"""
@@ -47,24 +49,24 @@ import flowopt
 assert not set({HEAVY}) & set(sys.modules)
 import flowopt.functions.comparison, flowopt.training  # what a module imports must not hide a name of the door
 from flowopt import *
-from flowopt import _public
-assert set(_public.__all__) <= set(globals()) & set(dir(flowopt))
-for name in _public.__all__:
-    assert getattr(flowopt, name) is globals()[name] is getattr(_public, name), name
-assert flowopt.training.fit is flowopt.training.loop.fit
+assert set(flowopt.__all__) <= set(globals()) & set(dir(flowopt))
+for name in flowopt.__all__:
+    assert getattr(flowopt, name) is globals()[name], name
+assert flowopt.training.fit is flowopt.training._fit.fit
 assert flowopt.diagnostics.suggest_epsilon  # a folder that nothing has imported yet
 """
     python(code, folder=tmp_path)
 
 
-def test_no_public_name_is_a_module() -> None:
+def test_no_public_name_is_a_module_too() -> None:
     """Importing such a module would put it in the place of the function."""
-    from flowopt import _public
-
-    assert [name for name in _public.__all__ if importlib.util.find_spec(f"flowopt.{name}") is not None] == []
+    for package in ("flowopt", "flowopt.show", "flowopt.functions", "flowopt.networks", "flowopt.problems"):
+        wing = importlib.import_module(package)
+        public = [name for name in dir(wing) if not isinstance(getattr(wing, name), types.ModuleType)]
+        assert [name for name in public if importlib.util.find_spec(f"{package}.{name}") is not None] == []
 
 
 def test_a_name_that_is_not_there() -> None:
     for name in ("minimise", "_hidden", "__wrapped__"):
-        with pytest.raises(AttributeError, match=f"module 'flowopt' has no attribute '{name}'"):
+        with pytest.raises(AttributeError, match=f"No flowopt attribute {name}"):
             getattr(flowopt, name)

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from flowopt.core.errors import BadValue, UnknownName
 from flowopt.core.state import Status
 from flowopt.networks import tasks
-from flowopt.networks.batches import batches
+from flowopt.networks._batches import batches
 from flowopt.show import style
-from flowopt.show.heatmap import BEST, BOUNDS, RIDGE, check_marks, ink
-from flowopt.show.heatmap import heat_map as draw
-from flowopt.training import heatmap, models
+from flowopt.show._heat_map_picture import BEST, BOUNDS, RIDGE, check_marks, ink
+from flowopt.show._heat_map_picture import heat_map as draw
+from flowopt.training import _heat_map as heatmap
+from flowopt.training import models
+from flowopt.training._heat_map import Axis, HeatMap, check_once, heat_map
 from flowopt.training.datasets import Dataset
-from flowopt.training.heatmap import Axis, HeatMap, check_once, heat_map
 
 SIZE, EPOCHS = 8, 3
 GENERATOR = torch.Generator().manual_seed(0)
@@ -219,7 +220,7 @@ def test_save_and_load(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flowopt.training import heatmap_record
+    from flowopt.training import _heat_map_record as heatmap_record
 
     monkeypatch.setattr(heatmap_record, "FORMAT", 2)
     file = BY_HAND.save(tmp_path / "map.npz")

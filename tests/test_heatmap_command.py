@@ -14,11 +14,12 @@ from together import together
 from torch import Tensor
 
 from flowopt.cli import main as cli
-from flowopt.cli.heatmap_axes import parse_axis
+from flowopt.cli._heatmap_axes import parse_axis
 from flowopt.core.errors import BadValue
-from flowopt.networks.batches import batches
-from flowopt.training import datasets, heatmap, models
-from flowopt.training.heatmap import HeatMap, heat_map
+from flowopt.networks._batches import batches
+from flowopt.training import _heat_map as heatmap
+from flowopt.training import datasets, models
+from flowopt.training._heat_map import HeatMap, heat_map
 
 TINY = (
     "digits",

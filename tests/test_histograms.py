@@ -27,10 +27,10 @@ from flowopt.diagnostics import (
     epsilon_bounds,
     z_hats,
 )
-from flowopt.diagnostics import record as record_module
-from flowopt.diagnostics.histogram import ERROR, PIECE
+from flowopt.diagnostics import _histogram_record as record_module
+from flowopt.diagnostics._histogram import ERROR, PIECE
 from flowopt.diagnostics.z_hat import Rule
-from flowopt.show.histograms import chosen, histograms, not_shown
+from flowopt.show._histogram_picture import chosen, histograms, not_shown
 from flowopt.systems.adam import Adam
 from flowopt.training import TrainableLR
 

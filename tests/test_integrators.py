@@ -20,10 +20,10 @@ from flowopt.core.parts import Integrator, System
 from flowopt.core.rows import max_norm
 from flowopt.core.state import Point, Rate, State
 from flowopt.integrators import implicit
+from flowopt.integrators._krylov import gmres
 from flowopt.integrators.backtracking_euler import BacktrackingEuler
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.implicit import BackwardEuler
-from flowopt.integrators.krylov import gmres
 from flowopt.integrators.lookahead import Lookahead
 from flowopt.integrators.runge_kutta import RK4, DormandPrince, Heun
 from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler

@@ -76,8 +76,8 @@ TRAINING = """
     import torch
     from torch import nn
     from flowopt.training.datasets import Dataset
-    from flowopt.training.loop import fit
-    from flowopt.networks.optimizer import FlowOptimizer
+    from flowopt.training._fit import fit
+    from flowopt.networks._optimizer import FlowOptimizer
 
     torch.set_num_threads(1)
     out, delays = Path(sys.argv[1]), [float(delay) for delay in sys.argv[2:]]

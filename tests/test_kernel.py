@@ -23,7 +23,7 @@ from flowopt.integrators.implicit import BackwardEuler
 from flowopt.integrators.lookahead import Lookahead
 from flowopt.integrators.runge_kutta import RK4, DormandPrince, Heun
 from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
-from flowopt.methods.papers import METHODS
+from flowopt.methods import METHODS
 from flowopt.problems import noisy, scaled
 from flowopt.systems.adam import Adam
 from flowopt.systems.adamod import AdaMod

@@ -16,9 +16,9 @@ from together import together
 from torch import Tensor, nn
 
 from flowopt.core.errors import BadValue, UnknownName
-from flowopt.networks.limiting import crossings as crossings_module
-from flowopt.networks.limiting.limiting import ActivationLimiting
-from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.networks._optimizer import FlowOptimizer
+from flowopt.networks.limiting import _crossings as crossings_module
+from flowopt.networks.limiting._limiting import ActivationLimiting
 
 READINGS = ("batch_mean", "every_sample", "median", "max")
 Arrays = dict[str, np.ndarray]

@@ -12,7 +12,7 @@ import torch
 
 import flowopt
 from flowopt.core import memory
-from flowopt.functions.recorder import COLUMNS
+from flowopt.functions._recorder import COLUMNS
 from flowopt.networks import tasks
 from flowopt.training import fit
 from flowopt.training.datasets.dataset import Dataset
@@ -32,7 +32,8 @@ try:
     flowopt.minimize("rosenbrock", starts, "gd", max_steps=1000)
 except flowopt.BadValue as refused:
     print(refused)
-with mock.patch("flowopt.functions.storage.available", lambda: np.inf), mock.patch("flowopt.functions.storage.LONG", 8):
+storage = "flowopt.functions._storage"
+with mock.patch(f"{storage}.available", lambda: np.inf), mock.patch(f"{storage}.LONG", 8):
     run = flowopt.minimize("rosenbrock", starts, "gd", max_steps=1000)
 done = int(run.steps.max())
 again = flowopt.minimize("rosenbrock", starts, "gd", max_steps=done, record_every=0)
@@ -47,7 +48,7 @@ def scarce(monkeypatch):
     """Sets the memory that is free, and asks about the smallest record."""
 
     def free(size):
-        monkeypatch.setattr("flowopt.functions.storage.available", lambda: size)
+        monkeypatch.setattr("flowopt.functions._storage.available", lambda: size)
         monkeypatch.setattr("flowopt.core.memory.NOT_WORTH_ASKING", 0)
 
     return free
@@ -106,8 +107,8 @@ def test_memory_that_is_free_but_not_given_is_refused_too(monkeypatch, tmp_path)
     def nothing(*arguments):
         raise MemoryError("Unable to allocate")
 
-    monkeypatch.setattr("flowopt.functions.storage.InMemory.column", nothing)
-    monkeypatch.setattr("flowopt.functions.storage.OnDisk._mapped", nothing)
+    monkeypatch.setattr("flowopt.functions._storage.InMemory.column", nothing)
+    monkeypatch.setattr("flowopt.functions._storage.OnDisk._mapped", nothing)
     for place in (None, tmp_path / "run"):
         with pytest.raises(flowopt.BadValue, match="no room for the record of this run: Unable to allocate; keep only"):
             flowopt.minimize("rosenbrock", method="gd", record_to=place)
@@ -115,7 +116,7 @@ def test_memory_that_is_free_but_not_given_is_refused_too(monkeypatch, tmp_path)
 
 
 def test_a_record_on_disk_is_the_record(tmp_path, monkeypatch):
-    monkeypatch.setattr("flowopt.functions.storage.BLOCK", 4)
+    monkeypatch.setattr("flowopt.functions._storage.BLOCK", 4)
     starts = np.random.default_rng(0).normal(size=(7, 2))
     for number, more in enumerate(({}, {"record_every": 7}, {"record_every": 0}, {"dtype": torch.float32})):
         options = {"method": "ecco_stable", "max_steps": 300, **more}
@@ -152,7 +153,7 @@ def test_no_half_record_is_taken_for_a_whole_one(tmp_path):
 
 
 def test_a_full_disk_is_refused_before_or_ends_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr("flowopt.functions.storage.BLOCK", 4)
+    monkeypatch.setattr("flowopt.functions._storage.BLOCK", 4)
     taken = []
 
     def full(handle, start, length):
@@ -160,11 +161,11 @@ def test_a_full_disk_is_refused_before_or_ends_the_run(tmp_path, monkeypatch):
         if len(taken) > 2 * len(COLUMNS):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("flowopt.functions.storage.os.posix_fallocate", full, raising=False)
+    monkeypatch.setattr("flowopt.functions._storage.os.posix_fallocate", full, raising=False)
     monkeypatch.setattr(
-        "flowopt.functions.storage.np.memmap", lambda path, dtype, mode, offset, shape: np.empty(shape, dtype)
+        "flowopt.functions._storage.np.memmap", lambda path, dtype, mode, offset, shape: np.empty(shape, dtype)
     )
-    monkeypatch.setattr("flowopt.functions.storage.OnDisk.sealed", lambda self, columns: columns)
+    monkeypatch.setattr("flowopt.functions._storage.OnDisk.sealed", lambda self, columns: columns)
     run = flowopt.minimize("rosenbrock", method="gd", record_to=tmp_path / "run")
     assert run.status[0] == flowopt.Status.INTERRUPTED
     assert "No space left on device" in run.message[0]
@@ -172,7 +173,7 @@ def test_a_full_disk_is_refused_before_or_ends_the_run(tmp_path, monkeypatch):
 
 
 def test_the_disk_is_asked_before_the_first_step(tmp_path, monkeypatch):
-    monkeypatch.setattr("flowopt.functions.storage.shutil.disk_usage", lambda path: SimpleNamespace(free=10**8))
+    monkeypatch.setattr("flowopt.functions._storage.shutil.disk_usage", lambda path: SimpleNamespace(free=10**8))
     with pytest.raises(flowopt.BadValue, match=r"14.6 GB, and 100 MB on that disk are free; .*or make fewer steps"):
         flowopt.minimize("rosenbrock", np.zeros((200_000, 2)), "gd", record_to=tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -227,7 +228,7 @@ def test_the_record_of_an_ensemble_is_worked_out(monkeypatch):
     monkeypatch.setattr(memory, "NOT_WORTH_ASKING", 0)
     inputs, targets = torch.ones(10, 3), torch.arange(10) % 2
     ensemble = flowopt.Ensemble(lambda seed: torch.nn.Linear(3, 2), 4, "gd")
-    monkeypatch.setattr("flowopt.networks.ensemble.ensemble.available", lambda: 5 * 8 * 4 * 10 / memory.SHARE)
+    monkeypatch.setattr("flowopt.networks.ensemble._ensemble.available", lambda: 5 * 8 * 4 * 10 / memory.SHARE)
     match = r"the record of 4 members over 20 steps may take 3.2 kB, .*record_every = 2, or 0 for none"
     with pytest.raises(flowopt.BadValue, match=match):
         ensemble.fit(inputs, targets, epochs=10, batch_size=5)

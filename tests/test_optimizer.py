@@ -32,7 +32,7 @@ from torch.optim import SGD, Optimizer, lr_scheduler
 
 import flowopt
 from flowopt.core.errors import BadValue, UnknownName
-from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.networks._optimizer import FlowOptimizer
 from flowopt.systems.adam import Adam
 
 TORCH = {"gd": {}, "gdm": {"momentum": 0.9}}

@@ -15,7 +15,7 @@ from torch.optim import Optimizer, lr_scheduler
 
 from flowopt import method
 from flowopt.core.errors import BadValue, UnknownName
-from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.networks._optimizer import FlowOptimizer
 
 Make = Callable[..., Optimizer]
 EXACT = {"rtol": 1e-12, "atol": 1e-14}

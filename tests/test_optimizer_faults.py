@@ -35,7 +35,7 @@ from flowopt.controllers.fixed import Fixed
 from flowopt.core.errors import BadValue
 from flowopt.integrators.implicit import BackwardEuler
 from flowopt.integrators.runge_kutta import RK4, Heun
-from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.networks._optimizer import FlowOptimizer
 from flowopt.systems.gradient_flow import GradientFlow
 
 STEADFAST = [name for name in NAMES if name not in REJECTING]

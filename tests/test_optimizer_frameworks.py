@@ -14,7 +14,7 @@ from torch.optim import SGD, lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
 from flowopt.core.errors import BadValue
-from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.networks._optimizer import FlowOptimizer
 
 KINDS = ["gdm", "ecco", "ecdsep", "elra", "flow"]
 """Methods that need the gradient, the loss as well, one judged by the next loss, one that calls the closure itself."""

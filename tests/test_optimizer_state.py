@@ -19,7 +19,7 @@ from flowopt.controllers.pi import PI
 from flowopt.core.errors import BadValue
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.runge_kutta import Heun
-from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.networks._optimizer import FlowOptimizer
 from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.systems.heavy_ball import HeavyBall
 from flowopt.transforms.iterate_averaging import IterateAveraging

@@ -28,7 +28,7 @@ from torch.utils._pytree import tree_leaves
 
 from flowopt.core.errors import BadValue
 from flowopt.networks import compiling
-from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.networks._optimizer import FlowOptimizer
 from flowopt.testing import nudged
 
 TORCH: dict[str, dict[str, Any]] = {"gd": {}, "gdm": {"momentum": 0.9}}

@@ -20,7 +20,7 @@ from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.implicit import BackwardEuler
 from flowopt.integrators.runge_kutta import Heun
 from flowopt.integrators.symplectic import SymplecticEuler
-from flowopt.methods.papers import METHODS
+from flowopt.methods import METHODS
 from flowopt.systems.gradient_flow import GradientFlow
 from flowopt.systems.heavy_ball import HeavyBall
 

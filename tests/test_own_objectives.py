@@ -10,7 +10,7 @@ from together import together
 import flowopt
 from flowopt.controllers.fixed import Fixed
 from flowopt.integrators.euler import ForwardEuler
-from flowopt.problems.own import as_problem
+from flowopt.problems._own import as_problem
 from flowopt.systems.newton_flow import NewtonFlow
 
 STARTS = [[-1.2, 1.0], [0.5, 2.0], [0.0, 0.0]]

@@ -15,15 +15,16 @@ import torch
 from together import together
 from typer.testing import CliRunner
 
+from flowopt.cli.main import app
 from flowopt.controllers.lte import LTE
 from flowopt.controllers.newton_step import NewtonStep
 from flowopt.core.errors import BadValue
-from flowopt.functions.solve import minimize as plain_minimize
-from flowopt.functions.trajectory import Trajectory
+from flowopt.functions._minimize import minimize as plain_minimize
+from flowopt.functions._trajectory import Trajectory
 from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
-from flowopt.problems.own import as_problem
-from flowopt.reproduce import EXPERIMENTS, Experiment, Fact, ecco, ecdsep_geometry, elra, networks, runs, tlr
-from flowopt.reproduce.__main__ import app
+from flowopt.problems._own import as_problem
+from flowopt.reproduce import EXPERIMENTS, Experiment, Fact, ecco, ecdsep_geometry, elra, runs, tlr
+from flowopt.reproduce import network_facts as networks
 from flowopt.reproduce.facts import (
     LEFT_OUT,
     NEVER,
@@ -212,7 +213,7 @@ class TestCommandLine:
     def test_a_paper(self, tmp_path: Path) -> None:
         file = tmp_path / "new" / "tlr.json"
         done = subprocess.run(
-            [sys.executable, "-m", "flowopt.reproduce", "tlr", "--quick", "--json", str(file)],
+            [sys.executable, "-m", "flowopt", "reproduce", "tlr", "--quick", "--json", str(file)],
             env=os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
@@ -233,7 +234,7 @@ class TestCommandLine:
             yield Fact("more", "table 1", exactly(7), (8.0,))
 
         monkeypatch.setitem(EXPERIMENTS, "elra", (Experiment(steps),))
-        done = CliRunner().invoke(app, ["elra"])
+        done = CliRunner().invoke(app, ["reproduce", "elra"])
         assert done.exit_code == 1
         assert OUTSIDE in done.stdout
         assert "1 of 2 numbers lie outside" in done.stderr
@@ -245,12 +246,12 @@ class TestCommandLine:
             yield
 
         monkeypatch.setitem(EXPERIMENTS, "elra", (Experiment(steps),))
-        assert CliRunner().invoke(app, ["elra"]).exit_code == 130
+        assert CliRunner().invoke(app, ["reproduce", "elra"]).exit_code == 130
 
     @pytest.mark.slow
     def test_unknown_paper(self) -> None:
         done = subprocess.run(
-            [sys.executable, "-m", "flowopt.reproduce", "elr"], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "flowopt", "reproduce", "elr"], capture_output=True, text=True, check=False
         )
         assert done.returncode == 2
         assert "'elra'" in done.stderr

@@ -16,7 +16,7 @@ import flowopt
 from flowopt import FlowOptimizer, UnknownName, method, minimize
 from flowopt.core.parameters import OTHER_NAMES, VOCABULARY
 from flowopt.core.roles import LowerBound, roles
-from flowopt.methods.papers import METHODS
+from flowopt.methods import METHODS
 from flowopt.methods.parameter_table import markdown
 
 START = np.array([1.0, -0.6, 0.3])

@@ -16,7 +16,7 @@ from flowopt import show
 from flowopt.core.errors import BadValue
 from flowopt.core.state import Status
 from flowopt.show import contours, end_labels, limits, style
-from flowopt.show.cast import cast
+from flowopt.show._line_styles import cast
 
 ROSENBROCK = flowopt.problem("rosenbrock")
 

@@ -9,7 +9,7 @@ import torch
 from together import together
 
 import flowopt
-from flowopt.functions.objective import Objective
+from flowopt.functions._objective import Objective
 from flowopt.problems import noisy, problem, rotated, scaled, shifted
 
 QUARTER = ((0.0, -1.0), (1.0, 0.0))

@@ -13,7 +13,7 @@ import torch
 from together import together
 
 import flowopt
-from flowopt.functions.objective import Objective
+from flowopt.functions._objective import Objective
 from flowopt.problems import problem, problems
 
 LIBRARY = problems()

@@ -10,7 +10,7 @@ from together import together
 
 from flowopt import BadValue, Method, Problem, Status, UnknownName, from_numpy, minimize, reference
 from flowopt.controllers.fixed import Fixed
-from flowopt.functions.ode_solvers import ADAPTIVE, FIXED, SCIPY, as_solver
+from flowopt.functions._ode_solvers import ADAPTIVE, FIXED, SCIPY, as_solver
 from flowopt.integrators.runge_kutta import RK4
 from flowopt.systems.adam import Adam
 from flowopt.systems.gradient_flow import GradientFlow

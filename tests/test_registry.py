@@ -13,10 +13,10 @@ import torch
 from catalogue import CONTROLLERS, INTEGRATORS, KINDS, PARTS, SYSTEMS, accepts_numbers, build
 from together import together
 
+from flowopt.core._registry import FOLDERS, discover, lookup
 from flowopt.core.errors import BadValue, UnknownName
 from flowopt.core.parts import MEANING, Part
-from flowopt.core.registry import FOLDERS, discover, lookup
-from flowopt.methods.papers import METHODS, method
+from flowopt.methods import METHODS, method
 
 WITHOUT_SOURCE = {"fixed": "a constant step has no inventor"}
 

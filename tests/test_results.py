@@ -10,10 +10,10 @@ import torch
 
 import flowopt
 from flowopt import BadValue
-from flowopt.networks.ensemble.ensemble import EnsembleRecord
+from flowopt.networks.ensemble._ensemble import EnsembleRecord
 from flowopt.training import fit
+from flowopt.training._history import History
 from flowopt.training.datasets.dataset import Dataset
-from flowopt.training.history import History
 
 LONGEST = 250
 
@@ -118,12 +118,12 @@ def test_a_csv_file_is_whole_or_the_old_one(tmp_path, monkeypatch):
     run = next(runs())
     path = run.to_csv(tmp_path / "new" / "run.csv")
     text = path.read_text()
-    monkeypatch.setattr("flowopt.core.long_format.AT_A_TIME", 1)  # row after row
+    monkeypatch.setattr("flowopt.functions._long_format.AT_A_TIME", 1)  # row after row
     assert run.to_csv(path).read_text() == text
     with path.open() as file:
         first = next(iter(csv.DictReader(file)))
     assert (first["h"], first["accepted"], first["attempt"]) == ("", "True", "0")
-    monkeypatch.setattr("flowopt.core.long_format.Status", None)
+    monkeypatch.setattr("flowopt.functions._long_format.Status", None)
     with pytest.raises(TypeError):
         run.to_csv(path)
     assert path.read_text() == text

@@ -9,7 +9,7 @@ import torch
 import flowopt
 from flowopt.core.errors import BadValue
 from flowopt.core.roles import LowerBound, StepSize, roles
-from flowopt.methods.papers import METHODS
+from flowopt.methods import METHODS
 
 
 def test_every_method_declares_one_step_size_with_its_default_inside_and_takes_a_value_for_each_row():

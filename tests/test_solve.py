@@ -18,10 +18,10 @@ from torch import Tensor
 
 from flowopt import BadValue, Method, Problem, Status, UnknownName, minimize, problem
 from flowopt.controllers.fixed import Fixed
-from flowopt.core.progress import Progress
+from flowopt.core._progress import Progress
 from flowopt.integrators.euler import ForwardEuler
-from flowopt.methods.papers import METHODS
-from flowopt.problems.numpy_functions import from_numpy
+from flowopt.methods import METHODS
+from flowopt.problems._numpy_functions import from_numpy
 from flowopt.systems.gradient_flow import GradientFlow
 
 

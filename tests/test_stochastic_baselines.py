@@ -12,7 +12,7 @@ from torch.nn import Linear, ReLU, Sequential
 from torch.nn.functional import cross_entropy
 
 from flowopt.core.errors import BadValue
-from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.networks._optimizer import FlowOptimizer
 
 BATCH = 128
 PACES = (1.0, 0.3)

@@ -13,11 +13,11 @@ from matplotlib.image import imread
 from together import together
 
 from flowopt.cli import main as cli
-from flowopt.cli.train_settings import sort_out
+from flowopt.cli._train_settings import sort_out
 from flowopt.core.errors import BadValue, UnknownName
-from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.networks._optimizer import FlowOptimizer
 from flowopt.training import datasets, models
-from flowopt.training.loop import fit
+from flowopt.training._fit import fit
 
 FILES = {"checkpoint.pt", "curves.png", "metrics.csv", "metrics.json", "model.pt", "steps.csv"}
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer, RMSprop
 
 from flowopt import BadValue, minimize, problem
-from flowopt.networks.trainable_lr import TrainableLR
+from flowopt.networks._trainable_lr import TrainableLR
 
 BOWL = problem("quadratic", spectrum=(1.0, 10.0, 100.0))
 

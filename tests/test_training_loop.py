@@ -20,18 +20,18 @@ from torch.optim import lr_scheduler
 
 from flowopt.core.errors import BadValue
 from flowopt.networks import evaluation
-from flowopt.networks.batch_size import BatchSizeController
-from flowopt.networks.batches import batches
+from flowopt.networks._batch_size import BatchSizeController
+from flowopt.networks._batches import batches
+from flowopt.networks._optimizer import FlowOptimizer
+from flowopt.networks._trainable_lr import TrainableLR
 from flowopt.networks.evaluation import evaluate
-from flowopt.networks.limiting.limiting import ActivationLimiting
-from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.networks.limiting._limiting import ActivationLimiting
 from flowopt.networks.tasks import TASKS, Metric
-from flowopt.networks.trainable_lr import TrainableLR
-from flowopt.show.training import training_curves
+from flowopt.show._training_curves import training_curves
+from flowopt.training._fit import fit
+from flowopt.training._history import History, Step, summary
+from flowopt.training._tensorboard import TensorBoardLogger, summary_writer
 from flowopt.training.datasets import Dataset
-from flowopt.training.history import History, Step, summary
-from flowopt.training.loop import fit
-from flowopt.training.tensorboard import TensorBoardLogger, summary_writer
 
 TRAINING, TEST, BATCH = 70, 30, 16
 STEPS = 5

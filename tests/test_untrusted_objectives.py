@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 import flowopt
 from flowopt import BadValue, Problem, Status, compare, from_numpy, minimize, noisy, reference, rotated, scaled, shifted
 from flowopt.cli.main import app
-from flowopt.functions.objective import Objective
-from flowopt.problems.batching import BATCH, FEW
+from flowopt.functions._objective import Objective
+from flowopt.problems._batching import BATCH, FEW
 
 D = 3
 STARTS = np.array([[1.5, 3.0, -0.7], [-2.0, 0.4, 1.1], [0.3, 0.7, 2.0], [-0.5, -1.0, -1.5]])

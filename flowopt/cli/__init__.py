@@ -1,1 +1,1 @@
-"""Commands that are too long to stand in `flowopt.cli.main`."""
+"""The command line, a file a command."""

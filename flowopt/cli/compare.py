@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from flowopt.cli.functions import Dim, Methods, ProblemArgument, Seed, Set, finish, make_folders, problem_named
-from flowopt.cli.options import Json
+from flowopt.cli._function_options import Dim, Methods, ProblemArgument, Seed, Set, finish, make_folders, problem_named
+from flowopt.cli._options import Json
+from flowopt.core._files import write_json
 from flowopt.core.errors import BadValue, check_choice
-from flowopt.core.files import write_json
 
 FORMATS = ("png", "pdf", "svg")
 
@@ -47,7 +47,7 @@ def compare(
     from flowopt.cli import settings
     from flowopt.functions import comparison
     from flowopt.show import tables
-    from flowopt.show.comparison_tables import comparison_table
+    from flowopt.show._comparison_tables import comparison_table
 
     methods = method or (comparison.everything() if all_ else comparison.DEFAULTS)
     starts = settings.parse_starts([x0] if x0 is not None else [])

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from flowopt.cli.options import INTERRUPTED, Json
+from flowopt.cli._options import INTERRUPTED, Json
+from flowopt.core._files import check_writable, write_json
 from flowopt.core.errors import BadValue, check_count, check_positive
-from flowopt.core.files import check_writable, write_json
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from flowopt.diagnostics.epsilon import AdaptiveShare, EpsilonBounds
-    from flowopt.diagnostics.histograms import GradientHistograms
-    from flowopt.training.history import History
+    from flowopt.diagnostics._bounds import AdaptiveShare, EpsilonBounds
+    from flowopt.diagnostics._gradient_histograms import GradientHistograms
+    from flowopt.training._history import History
 
 DATA, PICTURE = "histograms.npz", "histograms.png"
 
@@ -65,7 +65,7 @@ def epsilon(
     """
     from torch import nn
 
-    from flowopt.cli.networks import (
+    from flowopt.cli._network_options import (
         DEFAULT_MODELS,
         check_names,
         device_named,
@@ -74,12 +74,12 @@ def epsilon(
         network,
         numbered,
     )
-    from flowopt.cli.train_settings import make_optimizer, sort_out
-    from flowopt.diagnostics.histograms import GradientHistograms
-    from flowopt.diagnostics.record import SNAPSHOTS
+    from flowopt.cli._train_settings import make_optimizer, sort_out
+    from flowopt.diagnostics._gradient_histograms import GradientHistograms
+    from flowopt.diagnostics._histogram_record import SNAPSHOTS
     from flowopt.diagnostics.z_hat import name_parameters, rules
     from flowopt.training import datasets
-    from flowopt.training.loop import fit
+    from flowopt.training._fit import fit
 
     given = sort_out(set_, [method])
     for option, value, least in (("--epochs", epochs, 1), ("--batch-size", batch_size, 1), ("--seed", seed, 0)):
@@ -128,7 +128,7 @@ class _Findings(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """For a file."""
-        from flowopt.diagnostics.words import verdict
+        from flowopt.diagnostics._verdicts import verdict
 
         return {
             "optimizer": [rule.to_dict() for rule in self.watched.rules],
@@ -139,7 +139,7 @@ class _Findings(NamedTuple):
 
 
 def _findings(optimizer: Optimizer, watched: GradientHistograms, asked: Sequence[float]) -> _Findings:
-    from flowopt.diagnostics.epsilon import adaptive_share, epsilon_bounds
+    from flowopt.diagnostics._bounds import adaptive_share, epsilon_bounds
     from flowopt.diagnostics.z_hat import z_hats
 
     if watched.latest.step < watched.steps:
@@ -153,7 +153,7 @@ def _findings(optimizer: Optimizer, watched: GradientHistograms, asked: Sequence
 
 def _show(found: _Findings, history: History) -> None:
     """Print how the training went, and all that was found."""
-    from flowopt.diagnostics.words import judgement, left_out, share_table
+    from flowopt.diagnostics._verdicts import judgement, left_out, share_table
     from flowopt.show.tables import show
 
     lines = [history.header(), *map(history.line, history.epochs)] if history.epochs else [history.message]
@@ -168,7 +168,7 @@ def _show(found: _Findings, history: History) -> None:
 
 def _write(found: _Findings, folder: Path, json: Path | None, about: dict[str, Any]) -> None:
     """Write data and picture, and say where they are."""
-    from flowopt.show.histograms import chosen
+    from flowopt.show._histogram_picture import chosen
 
     files = [found.watched.save(folder / DATA), folder / PICTURE]
     found.watched.plot(folder / PICTURE)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-import flowopt
-from flowopt.cli.functions import (
+from flowopt.cli._function_options import (
     Dim,
     Methods,
     Out,
@@ -23,14 +22,14 @@ from flowopt.cli.functions import (
     plain,
     problem_named,
 )
-from flowopt.cli.options import Json
+from flowopt.cli._options import Json
+from flowopt.core._files import write_json
+from flowopt.core._progress import progress_bar
 from flowopt.core.errors import BadValue
-from flowopt.core.files import write_json
-from flowopt.core.progress import progress_bar
 
 if TYPE_CHECKING:
-    from flowopt.functions.trajectory import Trajectory
-    from flowopt.problems.problem import Problem
+    from flowopt.functions._trajectory import Trajectory
+    from flowopt.problems._problem import Problem
 
 RECORDS = 2_000_000
 """Records, of one row at one step each, that an exploration keeps of a run unless told otherwise."""
@@ -59,6 +58,7 @@ def explore(
     """Run methods on a problem; print how they ended; write trajectories (.npz) and pictures of paths and panels."""
     from flowopt.cli import settings
     from flowopt.core.state import Status
+    from flowopt.functions import minimize
     from flowopt.functions.comparison.choosing import candidate, with_parameters
     from flowopt.show import tables
 
@@ -79,7 +79,7 @@ def explore(
     interrupted = False
     for name in chosen:
         as_given, overrides = built[name]
-        run = flowopt.minimize(
+        run = minimize(
             known,
             starts,
             as_given,

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowopt.cli.options import INTERRUPTED, Json
+from flowopt.cli._options import INTERRUPTED, Json
+from flowopt.core._files import check_writable, write_json
 from flowopt.core.errors import BadValue, check_count
-from flowopt.core.files import check_writable, write_json
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from flowopt.networks.ensemble.stacked_model import ModelFn
+    from flowopt.networks.ensemble._stacked_model import ModelFn
+    from flowopt.training._heat_map import Axis, HeatMap
     from flowopt.training.datasets import Dataset
-    from flowopt.training.heatmap import Axis, HeatMap
 
 DATA, PICTURE = "heatmap.npz", "heatmap.png"
 
@@ -74,8 +74,8 @@ def heatmap(
     test samples choose the epoch, as in the paper's figures, so it flatters. What the last epoch left is said too.
     Ctrl-C ends it after the running step and keeps the epochs that were finished.
     """
-    from flowopt.cli.heatmap_axes import parse_axis, parse_bounds
-    from flowopt.cli.networks import (
+    from flowopt.cli._heatmap_axes import parse_axis, parse_bounds
+    from flowopt.cli._network_options import (
         DEFAULT_MODELS,
         check_names,
         device_named,
@@ -83,10 +83,10 @@ def heatmap(
         network,
         with_epoch_length,
     )
-    from flowopt.cli.train_settings import sort_out
-    from flowopt.show.heatmap import check_marks
+    from flowopt.cli._train_settings import sort_out
+    from flowopt.show._heat_map_picture import check_marks
     from flowopt.training import datasets
-    from flowopt.training.heatmap import check_once, heat_map
+    from flowopt.training._heat_map import check_once, heat_map
 
     given = sort_out(set_, [method])
     for option, value in (("--seeds", seeds), ("--epochs", epochs), ("--batch-size", batch_size)):
@@ -127,7 +127,7 @@ def heatmap(
 
 def _folder(out: Path | None, name: str) -> Path:
     """Where picture and data go, made. Raises BadValue where there is a heat map already, or no folder can be."""
-    from flowopt.cli.networks import free_number, numbered
+    from flowopt.cli._network_options import free_number, numbered
 
     folder = numbered(name, free_number(name)) if out is None else out
     if (folder / DATA).exists():
@@ -146,7 +146,7 @@ def _for_ensembles(spec: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_network(build: ModelFn, data: Dataset) -> None:
     """Raise BadValue, before anything is announced, for a network that an ensemble cannot hold or run."""
-    from flowopt.networks.ensemble.ensemble import Ensemble
+    from flowopt.networks.ensemble._ensemble import Ensemble
 
     one = Ensemble(build, 1, "gd", task=data.task)
     one.evaluate(data.test_inputs[:1].to(one.model.device), data.test_targets[:1].to(one.model.device))

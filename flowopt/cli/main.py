@@ -1,4 +1,4 @@
-"""The command line: list, explore, compare, train, epsilon, heatmap, cite."""
+"""The command line: list, explore, compare, train, epsilon, heatmap, reproduce, cite."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Annotated
 
 import typer
 
-import flowopt
+from flowopt.cli._options import USAGE, Json
 from flowopt.cli.compare import compare
 from flowopt.cli.epsilon import epsilon
 from flowopt.cli.explore import explore
 from flowopt.cli.heatmap import heatmap
-from flowopt.cli.options import USAGE, Json
+from flowopt.cli.reproduce import reproduce
 from flowopt.cli.train import train
+from flowopt.core._files import write_json
 from flowopt.core.errors import FlowoptError, UnknownName
-from flowopt.core.files import write_json
+from flowopt.core.version import VERSION
 
 # What needs torch is imported where it is used: help and a mistyped option are there at once. typer reads the
 # annotations of commands, which are therefore of plain types.
@@ -34,6 +35,7 @@ app.command()(compare)
 app.command()(train)
 app.command()(epsilon)
 app.command()(heatmap)
+app.command()(reproduce)
 
 
 def main() -> None:
@@ -47,7 +49,7 @@ def main() -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"flowopt {flowopt.__version__}")
+        print(f"flowopt {VERSION}")
         raise typer.Exit
 
 
@@ -69,7 +71,7 @@ def list_(
     json: Json = None,
 ) -> None:
     """List what there is, with one line of explanation and the source of each."""
-    from flowopt.show.listing import KINDS, listing
+    from flowopt.show._listing import KINDS, listing
     from flowopt.show.tables import listing_table, show
 
     found = {name: listing(name) for name in ([kind] if kind is not None else KINDS)}
@@ -84,7 +86,7 @@ def cite(
     method: Annotated[str, typer.Argument(help="A method's name (flowopt list methods).")], json: Json = None
 ) -> None:
     """Print whose method it is, as BibTeX, and which reading of the paper it follows."""
-    from flowopt.methods.papers import METHODS
+    from flowopt.methods import METHODS
 
     if method not in METHODS:
         raise UnknownName("method", method, METHODS)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from flowopt.core.errors import BadValue, UnknownName, check_range
 from flowopt.core.parameters import hint
+from flowopt.functions._minimize import minimize
 from flowopt.functions.comparison.candidates import Candidate, OfScipy
 from flowopt.functions.comparison.choosing import candidate
-from flowopt.functions.solve import minimize
-from flowopt.problems.problem import Problem
+from flowopt.problems._problem import Problem
 
 PROBLEM = "problem"
 """The owner of a setting that is an option of the problem: ``problem.key=value``."""

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowopt.cli.options import INTERRUPTED, TERMINATED, Json
+from flowopt.cli._options import INTERRUPTED, TERMINATED, Json
+from flowopt.core._files import check_writable, write_json
 from flowopt.core.errors import BadValue, UnknownName, check_count
-from flowopt.core.files import check_writable, write_json
 
 if TYPE_CHECKING:
-    from flowopt.cli.train_settings import TrainSettings
-    from flowopt.training.history import History
+    from flowopt.cli._train_settings import TrainSettings
+    from flowopt.training._history import History
 
 
 def train(
@@ -67,10 +67,10 @@ def train(
 
     Ctrl-C and SIGTERM end it after the running step; --resume goes on from there, bit for bit.
     """
-    from flowopt.cli.networks import DEFAULT_MODELS, check_names, device_named, network, plain
-    from flowopt.cli.train_settings import check_optimizer, make_optimizer, sort_out
+    from flowopt.cli._network_options import DEFAULT_MODELS, check_names, device_named, network, plain
+    from flowopt.cli._train_settings import check_optimizer, make_optimizer, sort_out
     from flowopt.training import checkpoint, datasets
-    from flowopt.training.loop import fit
+    from flowopt.training._fit import fit
 
     chosen = list(dict.fromkeys(method))
     given = sort_out(set_, chosen)
@@ -155,17 +155,17 @@ def _events(folder: Path, wanted: bool) -> list[Callable[[History], object]]:
     """The callback that writes events for TensorBoard, if they are wanted."""
     if not wanted:
         return []
-    from flowopt.training.tensorboard import TensorBoardLogger, summary_writer
+    from flowopt.training._tensorboard import TensorBoardLogger, summary_writer
 
     return [TensorBoardLogger(summary_writer(folder / "tensorboard"))]
 
 
 def _finish(runs: dict[str, History], folders: dict[str, Path], picture: Path, json: Path | None) -> None:
     """Draw the curves, write the JSON, and say which files there are."""
-    from flowopt.show.training import training_curves
+    from flowopt.show._training_curves import training_curves
+    from flowopt.training._history import METRICS_CSV, METRICS_JSON, STEPS_CSV
+    from flowopt.training._run import MODEL
     from flowopt.training.checkpoint import CHECKPOINT
-    from flowopt.training.history import METRICS_CSV, METRICS_JSON, STEPS_CSV
-    from flowopt.training.run import MODEL
 
     files = []
     for name in runs:
@@ -200,7 +200,7 @@ def _termination() -> Iterator[Callable[[], int]]:
 
 def _default_folder(dataset: str, model: str | None, methods: list[str], resume: bool) -> Path:
     """A folder of its own for a run of that kind, or that of the last such run."""
-    from flowopt.cli.networks import folder_name, free_number, numbered
+    from flowopt.cli._network_options import folder_name, free_number, numbered
 
     name = folder_name(dataset, model, *methods)
     free = free_number(name)

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from flowopt.core import rows
+from flowopt.core._registry import discover
 from flowopt.core.errors import IncompatibleParts
 from flowopt.core.parts import MEANING, Controller, Integrator, Part, System, Transform
-from flowopt.core.registry import discover
 from flowopt.core.state import Evaluation, Measure, Memory, Point, Rate, State, Step
 
 

@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from flowopt.core.blocks import Blocks
+from flowopt.core._blocks import Blocks
 
 GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
 MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9

@@ -53,7 +53,7 @@ Kind = TypeVar("Kind", StepSize, LowerBound)
 def roles(build: Callable[..., Any], kind: type[Kind]) -> dict[str, Kind]:
     """The parameters of a function that are declared with a role of that kind.
 
-    >>> from flowopt.methods.papers import METHODS
+    >>> from flowopt.methods import METHODS
     >>> list(roles(METHODS["ecdsep"].build, StepSize)), list(roles(METHODS["ecdsep"].build, LowerBound))
     (['dt'], ['F0'])
     """

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from flowopt.core.blocks import Blocks, elementwise
+from flowopt.core._blocks import Blocks, elementwise
 from flowopt.core.state import Evaluation, Number, Rate, State
 
 NARROW = 4

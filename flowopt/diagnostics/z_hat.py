@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from flowopt.core._registry import lookup
 from flowopt.core.errors import BadValue
 from flowopt.core.parts import System
-from flowopt.core.registry import lookup
-from flowopt.diagnostics.histogram import PIECE
-from flowopt.diagnostics.readers import Group, Memory, known, reader_of
-from flowopt.networks.optimizer import FlowOptimizer
-from flowopt.networks.saved import FLOW
-from flowopt.networks.trainable_lr import TrainableLR
+from flowopt.diagnostics._histogram import PIECE
+from flowopt.diagnostics._readers import Group, Memory, known, reader_of
+from flowopt.networks._optimizer import FlowOptimizer
+from flowopt.networks._saved import FLOW
+from flowopt.networks._trainable_lr import TrainableLR
 from flowopt.systems.adaptive import AdaptiveFlow
 
 TRIAL = "trial."

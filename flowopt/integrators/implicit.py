@@ -10,7 +10,7 @@ from flowopt.core import rows
 from flowopt.core.errors import check_count, check_positive
 from flowopt.core.parts import Integrator, System
 from flowopt.core.state import Evaluation, Measure, Move, Point, Rate, State
-from flowopt.integrators.krylov import gmres
+from flowopt.integrators._krylov import gmres
 
 DENSE_UP_TO = 64
 """Up to this many unknowns Newton's equations are solved densely, above by GMRES on Hessian-vector products."""

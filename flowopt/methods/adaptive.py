@@ -1,18 +1,15 @@
-"""The named adaptive methods: adaptive flows by symplectic Euler, which are their published updates."""
+"""Adam and its kin, as published and with the parameters of the epsilon paper."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
 from flowopt.controllers.fixed import Fixed
-from flowopt.controllers.hypergradient import Hypergradient
-from flowopt.controllers.newton_step import NewtonStep
 from flowopt.core.kernel import Method
 from flowopt.core.roles import StepSize
 from flowopt.core.state import Number
 from flowopt.integrators.symplectic import SymplecticEuler
-from flowopt.methods import citations
-from flowopt.methods.naming import named
+from flowopt.methods._naming import named
 from flowopt.systems.adabelief import AdaBelief
 from flowopt.systems.adagrad import AdaGrad
 from flowopt.systems.adam import Adam
@@ -34,7 +31,18 @@ def _published(system: AdaptiveFlow) -> Method:
     return Method(system, SymplecticEuler(), Fixed(system.step))
 
 
-@named("AdaGrad", citations.ADAGRAD)
+ADAGRAD = """@article{duchi2011adaptive,
+  title   = {Adaptive Subgradient Methods for Online Learning and Stochastic Optimization},
+  author  = {Duchi, John and Hazan, Elad and Singer, Yoram},
+  journal = {Journal of Machine Learning Research},
+  volume  = {12},
+  pages   = {2121--2159},
+  year    = {2011}
+}
+"""
+
+
+@named("AdaGrad", ADAGRAD)
 def adagrad(
     lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-2, eps: Number = 1e-10, weight_decay: Number = 0.0
 ) -> Method:
@@ -42,7 +50,16 @@ def adagrad(
     return _published(AdaGrad(step=lr, eps=eps, weight_decay=weight_decay))
 
 
-@named("RMSprop", citations.RMSPROP)
+RMSPROP = """@misc{tieleman2012rmsprop,
+  title  = {Lecture 6.5: {RMSprop}, Divide the Gradient by a Running Average of its Recent Magnitude},
+  author = {Tieleman, Tijmen and Hinton, Geoffrey},
+  note   = {Coursera: Neural Networks for Machine Learning},
+  year   = {2012}
+}
+"""
+
+
+@named("RMSprop", RMSPROP)
 def rmsprop(
     lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-2,
     beta2: Number = 0.99,
@@ -53,7 +70,16 @@ def rmsprop(
     return _published(RMSprop(step=lr, beta2=beta2, eps=eps, weight_decay=weight_decay))
 
 
-@named("Adam", citations.ADAM)
+ADAM = """@inproceedings{kingma2015adam,
+  title     = {Adam: A Method for Stochastic Optimization},
+  author    = {Kingma, Diederik P. and Ba, Jimmy},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2015}
+}
+"""
+
+
+@named("Adam", ADAM)
 def adam(
     lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
     beta1: Number = 0.9,
@@ -65,7 +91,16 @@ def adam(
     return _published(Adam(step=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
 
 
-@named("AdamW", citations.ADAMW, "the decay of a step is lr weight_decay, as in torch.optim.AdamW")
+ADAMW = """@inproceedings{loshchilov2019decoupled,
+  title     = {Decoupled Weight Decay Regularization},
+  author    = {Loshchilov, Ilya and Hutter, Frank},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2019}
+}
+"""
+
+
+@named("AdamW", ADAMW, "the decay of a step is lr weight_decay, as in torch.optim.AdamW")
 def adamw(
     lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
     beta1: Number = 0.9,
@@ -78,7 +113,16 @@ def adamw(
     return Method(system, SymplecticEuler(), Fixed(lr), (DecoupledDecay(weight_decay),))
 
 
-@named("AMSGrad", citations.AMSGRAD, "with the bias corrections of Adam, as in torch (the paper has none)")
+AMSGRAD = """@inproceedings{reddi2018convergence,
+  title     = {On the Convergence of {Adam} and Beyond},
+  author    = {Reddi, Sashank J. and Kale, Satyen and Kumar, Sanjiv},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2018}
+}
+"""
+
+
+@named("AMSGrad", AMSGRAD, "with the bias corrections of Adam, as in torch (the paper has none)")
 def amsgrad(
     lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
     beta1: Number = 0.9,
@@ -90,7 +134,20 @@ def amsgrad(
     return _published(AMSGrad(step=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
 
 
-@named("DiffGrad", citations.DIFFGRAD, 'form="paper": eps beside the corrected root (the authors\' code: uncorrected)')
+DIFFGRAD = """@article{dubey2020diffgrad,
+  title   = {{diffGrad}: An Optimization Method for Convolutional Neural Networks},
+  author  = {Dubey, Shiv Ram and Chakraborty, Soumendu and Roy, Swalpa Kumar and Mukherjee, Snehasis and
+             Singh, Satish Kumar and Chaudhuri, Bidyut Baran},
+  journal = {IEEE Transactions on Neural Networks and Learning Systems},
+  volume  = {31},
+  number  = {11},
+  pages   = {4500--4511},
+  year    = {2020}
+}
+"""
+
+
+@named("DiffGrad", DIFFGRAD, 'form="paper": eps beside the corrected root (the authors\' code: uncorrected)')
 def diffgrad(
     lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
     beta1: Number = 0.9,
@@ -103,9 +160,19 @@ def diffgrad(
     return _published(DiffGrad(step=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, form=form))
 
 
+ADAMOD = """@misc{ding2019adamod,
+  title         = {An Adaptive and Momental Bound Method for Stochastic Learning},
+  author        = {Ding, Jianbang and Ren, Xuancheng and Luo, Ruixuan and Sun, Xu},
+  year          = {2019},
+  eprint        = {1910.12249},
+  archiveprefix = {arXiv}
+}
+"""
+
+
 @named(
     "AdaMod",
-    citations.ADAMOD,
+    ADAMOD,
     'form="paper": the rates that are bounded are lr / (sqrt(v^) + eps) (the authors\' code puts the correction of m '
     "among them, and eps beside the uncorrected root)",
 )
@@ -123,7 +190,27 @@ def adamod(
     return _published(system)
 
 
-@named("AdaBelief", citations.ADABELIEF + citations.EPSILON, _HISTOGRAMS)
+ADABELIEF = """@inproceedings{zhuang2020adabelief,
+  title     = {{AdaBelief} Optimizer: Adapting Stepsizes by the Belief in Observed Gradients},
+  author    = {Zhuang, Juntang and Tang, Tommy and Ding, Yifan and Tatikonda, Sekhar and Dvornek, Nicha and
+               Papademetris, Xenophon and Duncan, James},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume    = {33},
+  year      = {2020}
+}
+"""
+
+
+EPSILON = """@misc{silva2023epsilon,
+  title  = {Optimal Hyperparameter $\\epsilon$ for Adaptive Stochastic Optimizers through Gradient Histograms},
+  author = {Silva, Gustavo and Rodriguez, Paul},
+  year   = {2023},
+  note   = {Preprint}
+}
+"""
+
+
+@named("AdaBelief", ADABELIEF + EPSILON, _HISTOGRAMS)
 def adabelief(
     lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
     beta1: Number = 0.9,
@@ -135,7 +222,19 @@ def adabelief(
     return _published(AdaBelief(step=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
 
 
-@named("MADGRAD", citations.MADGRAD, "Algorithm 1, with lr where the authors' code has lr + eps")
+DEFAZIO = """@article{defazio2022momentumized,
+  title   = {A Momentumized, Adaptive, Dual Averaged Gradient Method},
+  author  = {Defazio, Aaron and Jelassi, Samy},
+  journal = {Journal of Machine Learning Research},
+  volume  = {23},
+  number  = {144},
+  pages   = {1--34},
+  year    = {2022}
+}
+"""
+
+
+@named("MADGRAD", DEFAZIO, "Algorithm 1, with lr where the authors' code has lr + eps")
 def madgrad(
     lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-2,
     beta1: Number = 0.9,
@@ -147,7 +246,17 @@ def madgrad(
     return _published(MADGRAD(step=lr, beta1=beta1, eps=eps, weight_decay=weight_decay, dual_averaging=dual_averaging))
 
 
-@named("EAdam", citations.EADAM + citations.EPSILON, _HISTOGRAMS)
+EADAM = """@misc{yuan2020eadam,
+  title         = {{EAdam} Optimizer: How Epsilon Impact {Adam}},
+  author        = {Yuan, Wei and Gao, Kai-Xin},
+  year          = {2020},
+  eprint        = {2011.02150},
+  archiveprefix = {arXiv}
+}
+"""
+
+
+@named("EAdam", EADAM + EPSILON, _HISTOGRAMS)
 def eadam(
     lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
     beta1: Number = 0.9,
@@ -159,7 +268,17 @@ def eadam(
     return _published(EAdam(step=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
 
 
-@named("AdaMomentum", citations.ADAMOMENTUM + citations.EPSILON, _HISTOGRAMS)
+ADAMOMENTUM = """@misc{wang2021adamomentum,
+  title         = {Rethinking {Adam}: A Twofold Exponential Moving Average Approach},
+  author        = {Wang, Yizhou and Kang, Yue and Qin, Can and Wang, Huan and Xu, Yi and Zhang, Yulun and Fu, Yun},
+  year          = {2021},
+  eprint        = {2106.11514},
+  archiveprefix = {arXiv}
+}
+"""
+
+
+@named("AdaMomentum", ADAMOMENTUM + EPSILON, _HISTOGRAMS)
 def adamomentum(
     lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
     beta1: Number = 0.9,
@@ -169,43 +288,3 @@ def adamomentum(
 ) -> Method:
     """AdaMomentum: EAdam that squares the mean gradient in place of the gradient."""
     return _published(AdaMomentum(step=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
-
-
-@named("TLR over Adam", citations.TLR, "gamma = 0.33 as in the text (the authors' code: 0.20); guarded; K as in `tlr`")
-def tlr_adam(
-    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
-    beta1: Number = 0.9,
-    beta2: Number = 0.999,
-    eps: Number = 1e-8,
-    gamma: Number = 0.33,
-    K: int | None = None,
-    p: float = 0.20,
-    batches_per_epoch: int | None = None,
-    schedule: Literal["in_step", "lagged"] = "in_step",
-    guard: bool = True,
-    max_factor: Number = 100.0,
-) -> Method:
-    """TLR over Adam: a Newton step on its learning rate.
-
-    K is 1, or well above the 1 / (1 - beta1) steps that the momentum lasts. In between, the moves over K steps and over
-    the K before share their momentum; even where there is nothing but noise they look parallel, and the rate grows
-    beyond all bounds (threefold in every two steps with K = 2, beta1 = 0.9). On test functions K = 1 does so too, for
-    Adam's moves do not shrink with the gradient: on Rosenbrock it diverges, where K = 30 stays.
-    """
-    controller = NewtonStep(lr, gamma, K, p, batches_per_epoch, schedule, guard, max_factor)
-    return Method(Adam(step=lr, beta1=beta1, beta2=beta2, eps=eps), SymplecticEuler(), controller)
-
-
-@named("hypergradient Adam", citations.HYPERGRADIENT, "Adam-HD is the additive form")
-def hypergradient_adam(
-    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
-    hyper_lr: Number = 1e-3,
-    rule: Literal["additive", "multiplicative"] = "additive",
-    beta1: Number = 0.9,
-    beta2: Number = 0.999,
-    eps: Number = 1e-8,
-) -> Method:
-    """Adam whose learning rate descends its own gradient."""
-    return Method(
-        Adam(step=lr, beta1=beta1, beta2=beta2, eps=eps), SymplecticEuler(), Hypergradient(lr, hyper_lr, rule)
-    )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from flowopt.core.parameters import VOCABULARY
-from flowopt.methods.papers import METHODS
+from flowopt.methods._naming import METHODS
 
 HEAD = """# Parameters
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.networks._optimizer import FlowOptimizer
 from flowopt.networks.tasks import Task
 
 AT_A_TIME = 512

@@ -1,7 +1,31 @@
 """Test functions with known minimisers, wrappers for them, and users' own objectives."""
 
-from flowopt.problems.library import library, problem, problems
-from flowopt.problems.problem import Problem
-from flowopt.problems.wrappers import noisy, rotated, scaled, shifted
-
-__all__ = ["Problem", "library", "noisy", "problem", "problems", "rotated", "scaled", "shifted"]
+from flowopt.problems._ackley import ackley as ackley
+from flowopt.problems._dimensions import check_dim as check_dim
+from flowopt.problems._library import library as library
+from flowopt.problems._library import problem as problem
+from flowopt.problems._library import problems as problems
+from flowopt.problems._numpy_functions import from_numpy as from_numpy
+from flowopt.problems._polynomials import beale as beale
+from flowopt.problems._polynomials import dixon_price as dixon_price
+from flowopt.problems._polynomials import goldstein_price as goldstein_price
+from flowopt.problems._polynomials import himmelblau as himmelblau
+from flowopt.problems._polynomials import styblinski_tang as styblinski_tang
+from flowopt.problems._polynomials import three_hump_camel as three_hump_camel
+from flowopt.problems._problem import Problem as Problem
+from flowopt.problems._quadratics import booth as booth
+from flowopt.problems._quadratics import bowl as bowl
+from flowopt.problems._quadratics import matyas as matyas
+from flowopt.problems._quadratics import quadratic as quadratic
+from flowopt.problems._quadratics import saddle as saddle
+from flowopt.problems._rosenbrock import rosenbrock as rosenbrock
+from flowopt.problems._waves import easom as easom
+from flowopt.problems._waves import griewank as griewank
+from flowopt.problems._waves import levy as levy
+from flowopt.problems._waves import michalewicz as michalewicz
+from flowopt.problems._waves import rastrigin as rastrigin
+from flowopt.problems._wrappers import noisy as noisy
+from flowopt.problems._wrappers import rotated as rotated
+from flowopt.problems._wrappers import scaled as scaled
+from flowopt.problems._wrappers import shifted as shifted
+from flowopt.problems._zakharov import zakharov as zakharov

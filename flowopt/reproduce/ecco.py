@@ -15,8 +15,8 @@ from flowopt.controllers.lte import LTE
 from flowopt.controllers.pi import PI
 from flowopt.core.kernel import Method
 from flowopt.core.state import Memory, Point
-from flowopt.functions.objective import Objective
-from flowopt.functions.trajectory import Trajectory
+from flowopt.functions._objective import Objective
+from flowopt.functions._trajectory import Trajectory
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.problems import problem
 from flowopt.reproduce.facts import Experiment, Fact, Range, about, at_least, exactly

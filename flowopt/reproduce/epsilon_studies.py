@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from flowopt.diagnostics.z_hat import z_hats
-from flowopt.networks.batches import batches
-from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.networks._batches import batches
+from flowopt.networks._optimizer import FlowOptimizer
 from flowopt.networks.tasks import loss_for
+from flowopt.training._heat_map import HeatMap, heat_map
 from flowopt.training.datasets import Dataset, load
-from flowopt.training.heatmap import HeatMap, heat_map
 from flowopt.training.models import build
 
 CHARACTERS, WORDS, VOCABULARY, LENGTH = 40_000, 10_000, 300, 20

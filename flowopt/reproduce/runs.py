@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowopt.core.state import Status
-from flowopt.functions import solve
-from flowopt.functions.trajectory import Trajectory
+from flowopt.functions import _minimize as solve
+from flowopt.functions._trajectory import Trajectory
 
 
 def minimize(*arguments: Any, **options: Any) -> Trajectory:

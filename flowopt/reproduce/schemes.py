@@ -8,11 +8,11 @@ import numpy as np
 
 from flowopt.controllers.fixed import Fixed
 from flowopt.controllers.pi import PI
+from flowopt.core._registry import discover
 from flowopt.core.kernel import Method
 from flowopt.core.parts import Integrator, System
-from flowopt.core.registry import discover
-from flowopt.functions.reference_solution import reference
-from flowopt.functions.trajectory import Trajectory
+from flowopt.functions._reference import reference
+from flowopt.functions._trajectory import Trajectory
 from flowopt.integrators.runge_kutta import DormandPrince
 from flowopt.reproduce.facts import Experiment, Fact, about, at_least, at_most
 from flowopt.reproduce.runs import minimize

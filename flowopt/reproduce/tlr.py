@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flowopt.functions.trajectory import Trajectory
+from flowopt.functions._trajectory import Trajectory
 from flowopt.problems import problem
 from flowopt.reproduce.facts import NEVER, Experiment, Fact, at_least, at_most, between, exactly
 from flowopt.reproduce.runs import ends, grid, minimize, numbers, steps_to_target

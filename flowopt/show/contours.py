@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from flowopt.core.errors import BadValue
 from flowopt.core.state import Status
-from flowopt.functions.trajectory import Trajectory
+from flowopt.functions._trajectory import Trajectory
 from flowopt.problems import Problem
-from flowopt.problems.own import as_problem
+from flowopt.problems._own import as_problem
 from flowopt.show import style
-from flowopt.show.cast import Member, Runs, cast, legend, named
+from flowopt.show._line_styles import Member, Runs, cast, legend, named
 
 Array = NDArray[Any]
 

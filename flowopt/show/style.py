@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from flowopt import __version__
-from flowopt.core.files import replacing
+from flowopt.core._files import replacing
 from flowopt.core.state import Status
+from flowopt.core.version import VERSION
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito 2008, without yellow (too light on white) and black (kept for references and minimisers)."""
@@ -124,4 +124,4 @@ def _about(drawn: Figure, suffix: str) -> dict[str, str] | None:
     if suffix.lower() != ".png":
         return None  # other formats hold their texts as such, and know other keys
     texts = [text.get_text() for text in drawn.findobj(Text) if text.get_visible()]
-    return {"Software": f"flowopt {__version__}", "Description": "\n".join(filter(None, texts))}
+    return {"Software": f"flowopt {VERSION}", "Description": "\n".join(filter(None, texts))}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -17,10 +16,11 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from flowopt.core._numbers import number
 from flowopt.core.state import Status
-from flowopt.functions.trajectory import Trajectory
-from flowopt.problems.problem import Problem
-from flowopt.show.listing import Listed
+from flowopt.functions._trajectory import Trajectory
+from flowopt.problems._problem import Problem
+from flowopt.show._listing import Listed
 
 WIDE = 150
 """Columns where there is no terminal to ask."""
@@ -49,13 +49,6 @@ def render(content: RenderableType) -> str:
     text = io.StringIO()
     show(content, text)
     return text.getvalue()
-
-
-def number(value: float | None) -> str:
-    """A number in few digits; a dash where there is none."""
-    if value is None or math.isnan(value):
-        return "-"
-    return f"{value:.4g}"
 
 
 def listing_table(kind: str, lines: Iterable[Listed]) -> Table:

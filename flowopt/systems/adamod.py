@@ -7,8 +7,8 @@ from torch import Tensor
 
 from flowopt.core.errors import check_range
 from flowopt.core.state import Number, State
+from flowopt.systems._two_forms import TwoForms
 from flowopt.systems.adaptive import Law, corrected, towards, weight
-from flowopt.systems.two_forms import TwoForms
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from flowopt.core.state import Evaluation, Measure, Rate, State
-from flowopt.systems.two_forms import TwoForms
+from flowopt.systems._two_forms import TwoForms
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What tests and experiments share, here and in other people's packages."""
 
-from flowopt.core.rounding import (
+from flowopt.core._rounding import (
     LEAST,
     Distribution,
     Share,

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from flowopt.core._files import check_writable, replacing
 from flowopt.core.errors import BadValue
-from flowopt.core.files import check_writable, replacing
-from flowopt.networks.optimizer import FlowOptimizer
+from flowopt.networks._optimizer import FlowOptimizer
 from flowopt.training.datasets.dataset import Dataset
 
 CHECKPOINT = "checkpoint.pt"

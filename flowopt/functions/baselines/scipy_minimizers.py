@@ -14,19 +14,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from flowopt.core._interruption import interruption
+from flowopt.core._progress import Callback, Progress, progress_bar
+from flowopt.core._sentences import standing
 from flowopt.core.errors import BadValue, UnknownName
-from flowopt.core.interruption import interruption
 from flowopt.core.memory import ran_out
-from flowopt.core.progress import Callback, Progress, progress_bar
 from flowopt.core.reasons import REASONS, UNDEFINED_START, higher_than_before
-from flowopt.core.sentences import standing
 from flowopt.core.state import Status
-from flowopt.functions.objective import Objective
-from flowopt.functions.recorder import COLUMNS, Recorder
-from flowopt.functions.side_by_side import Solo, side_by_side
-from flowopt.functions.stopping import Stopping
-from flowopt.functions.trajectory import Trajectory, lowest
-from flowopt.problems.problem import Problem
+from flowopt.functions._objective import Objective
+from flowopt.functions._recorder import COLUMNS, Recorder
+from flowopt.functions._side_by_side import Solo, side_by_side
+from flowopt.functions._stopping import Stopping
+from flowopt.functions._trajectory import Trajectory, lowest
+from flowopt.problems._problem import Problem
 
 Array = NDArray[Any]
 

@@ -19,10 +19,10 @@ from torch import Tensor
 from flowopt.core.errors import BadValue, UnknownName
 from flowopt.core.kernel import Method
 from flowopt.core.roles import LowerBound, StepSize, roles
+from flowopt.functions._minimize import minimize
 from flowopt.functions.baselines import OptimizerRecipe, as_baseline, each_its_own
-from flowopt.functions.solve import minimize
-from flowopt.methods.papers import method
-from flowopt.problems.problem import Problem
+from flowopt.methods import method
+from flowopt.problems._problem import Problem
 
 TORCH_STEP = StepSize(1e-5, 10.0)
 """Where the learning rate of an optimizer of torch is looked for, if no twin of it says otherwise."""

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from flowopt.core._importing import imported
 from flowopt.core.errors import BadValue, UnknownName
-from flowopt.core.importing import imported
 from flowopt.core.kernel import Method
 from flowopt.core.parameters import hint
 from flowopt.core.roles import StepSize, roles
@@ -27,7 +27,7 @@ from flowopt.functions.comparison.candidates import (
     OfTorch,
 )
 from flowopt.functions.comparison.twins import TWINS, Twin
-from flowopt.methods.papers import METHODS
+from flowopt.methods import METHODS
 
 BASELINES = ("torch:Adam", "torch:SGD", "scipy:BFGS", "scipy:L-BFGS-B")
 DEFAULTS = ("ecco", "ecco_stable", "ecdsep", "elra", "tlr", "gd", "gdm", "adam", *BASELINES)

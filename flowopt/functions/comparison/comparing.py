@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from flowopt.core._progress import progress_bar
+from flowopt.core._rounding import nudged
 from flowopt.core.errors import BadValue, FlowoptError, check_count, check_range
 from flowopt.core.parts import System
-from flowopt.core.progress import progress_bar
-from flowopt.core.rounding import nudged
+from flowopt.functions._minimize import as_starts
 from flowopt.functions.comparison.candidates import Candidate, OfFlow
 from flowopt.functions.comparison.choosing import DEFAULTS, choose
 from flowopt.functions.comparison.own_flow import ATOL, HORIZON, MOST_EVALUATIONS, RTOL, SOLVER, OwnFlows
 from flowopt.functions.comparison.result import FLOW, Comparison, Contestant
 from flowopt.functions.comparison.trial import Trial, height, reached, spend
 from flowopt.functions.comparison.tuning import Tuning, first_settled, tune
-from flowopt.functions.solve import as_starts
-from flowopt.problems.own import as_problem
-from flowopt.problems.problem import Problem
+from flowopt.problems._own import as_problem
+from flowopt.problems._problem import Problem
 from flowopt.systems.gradient_flow import GradientFlow
 
 REPLAYS = 2

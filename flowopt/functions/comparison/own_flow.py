@@ -14,10 +14,10 @@ from torch import Tensor
 from flowopt.core.errors import FlowoptError
 from flowopt.core.parts import System
 from flowopt.core.state import Status
-from flowopt.functions.ode_solvers import Interrupted
-from flowopt.functions.reference_solution import reference
-from flowopt.functions.trajectory import Trajectory
-from flowopt.problems.problem import Problem
+from flowopt.functions._ode_solvers import Interrupted
+from flowopt.functions._reference import reference
+from flowopt.functions._trajectory import Trajectory
+from flowopt.problems._problem import Problem
 
 Array = NDArray[Any]
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowopt.core.display import html_table
+from flowopt.core._display import html_table
+from flowopt.core.drawers import drawer
+from flowopt.functions._trajectory import Trajectory
 from flowopt.functions.comparison.candidates import Candidate, OfFlow
 from flowopt.functions.comparison.own_flow import Deviation
 from flowopt.functions.comparison.trial import Trial
 from flowopt.functions.comparison.tuning import Tuning
-from flowopt.functions.trajectory import Trajectory
-from flowopt.problems.problem import Problem
+from flowopt.problems._problem import Problem
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -137,24 +138,19 @@ class Comparison:
 
         At most eight lines, those that came lowest. Raises BadValue where nothing ran.
         """
-        from flowopt import show  # matplotlib is imported only when a picture is wanted
-
-        return show.comparison(self, path)
+        figure: Figure = drawer("comparison")(self, path)
+        return figure
 
     def paths(self, path: str | Path | None = None) -> Figure:
         """For D = 2 the path of each, tuned where it was, over contours of f; at most twelve.
 
         Raises BadValue for any other D.
         """
-        from flowopt import show
-
-        return show.comparison_paths(self, path)
+        figure: Figure = drawer("comparison_paths")(self, path)
+        return figure
 
     def __str__(self) -> str:
-        from flowopt.show.comparison_tables import comparison_table
-        from flowopt.show.tables import render
-
-        return render(comparison_table(self))
+        return str(drawer("render")(drawer("comparison_table")(self)))
 
     def __repr__(self) -> str:
         best = min(self.ran, key=_best, default=None)

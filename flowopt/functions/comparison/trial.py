@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowopt.core.progress import Progress
+from flowopt.core._progress import Progress
 from flowopt.core.state import Status
+from flowopt.functions._minimize import minimize
+from flowopt.functions._trajectory import Trajectory
 from flowopt.functions.comparison.candidates import GTOL
-from flowopt.functions.solve import minimize
-from flowopt.functions.trajectory import Trajectory
-from flowopt.problems.problem import Problem
+from flowopt.problems._problem import Problem
 
 Array = NDArray[Any]
 

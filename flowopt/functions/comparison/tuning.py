@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from flowopt.functions._trajectory import Trajectory
 from flowopt.functions.comparison.candidates import Candidate
 from flowopt.functions.comparison.trial import NEAR, SETTLED, height, reached, spend
-from flowopt.functions.trajectory import Trajectory
-from flowopt.problems.problem import Problem
+from flowopt.problems._problem import Problem
 
 Array = NDArray[Any]
 

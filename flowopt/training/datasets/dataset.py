@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from flowopt.core.display import html_table
+from flowopt.core._display import html_table
 from flowopt.core.errors import BadValue, check_choice, check_count
 
 Task = Literal["classification", "regression", "language"]

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from flowopt.core._files import replacing
+from flowopt.core._progress import progress_bar
 from flowopt.core.errors import BadValue
-from flowopt.core.files import replacing
-from flowopt.core.progress import progress_bar
 
 BLOCK = 1 << 20
 """Bytes read at a time."""

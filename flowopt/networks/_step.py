@@ -1,0 +1,184 @@
+"""One step of a network: the kernel around parameters that are changed in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from flowopt.core import kernel, rows
+from flowopt.core._blocks import SCALAR, Blocks
+from flowopt.core.kernel import Carry, Method
+from flowopt.core.state import Evaluation, Measure, State
+from flowopt.networks._carry_layout import Keeping
+from flowopt.transforms.decoupled_decay import decayed
+
+
+class Outcome(NamedTuple):
+    """What a step reports, in rows ``(B,)``; the host has read nothing of it."""
+
+    taken: Tensor
+    """The trial was accepted."""
+    held: Tensor
+    """Nothing moved: measured was what is not finite, the system is at its end, it rests, or a trial is not solved."""
+    ended: Tensor
+    """Status code of a system that came to an end, else 0."""
+    bad: Tensor
+    """The first block whose gradient is not finite, -1 if there is none."""
+    h: Tensor
+    """The step that led to the trial."""
+    error: Tensor | None
+    """Maximum norm of its estimated local error."""
+    energy: Tensor
+    value: Tensor
+    square: Tensor
+    """``|grad f|^2``."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How loss and gradients make up the objective ``+-f + sum_i w_i/2 |q_i|^2``: what a compiled step is built on."""
+
+    decays: tuple[bool, ...]
+    """Which blocks have a weight decay w_i."""
+    maximize: bool
+    decoupled: bool = False
+    """The decays are not part of the objective: every step shrinks q_i by h w_i."""
+
+
+def measured(
+    terms: Terms, q: Blocks, grads: Sequence[Tensor], decay: Tensor, value: Tensor
+) -> tuple[Evaluation, Tensor]:
+    """The evaluation at q from loss ``(B,)`` and gradients, and the first block that is not finite.
+
+    `decay` ``(n,)`` holds the w_i. As in torch.optim the decay pulls towards 0 whether f is maximised or not.
+    """
+    grads = [grad.to(part.dtype) for grad, part in zip(grads, q.parts, strict=True)]
+    if terms.maximize:
+        grads, value = [-grad for grad in grads], -value
+    for index, decays in enumerate(terms.decays):
+        if decays and not terms.decoupled:
+            part, w = q.parts[index], decay[index]
+            grads[index] = torch.addcmul(grads[index], part, w.to(part.dtype))
+            value = value + 0.5 * w * torch.linalg.vecdot(part, part).to(SCALAR)
+    squares = torch.stack([torch.linalg.vecdot(grad, grad).to(SCALAR) for grad in grads])
+    broken = ~torch.isfinite(squares)
+    bad = torch.where(broken.any(0), broken.int().argmax(0), -1)
+    return Evaluation(value, cast(Tensor, Blocks(grads)), squares.sum(0)), bad
+
+
+def advance(
+    method: Method,
+    keeping: Keeping,
+    terms: Terms,
+    q: list[Tensor],
+    grads: list[Tensor],
+    vectors: dict[str, list[Tensor]],
+    numbers: dict[str, Tensor],
+    paces: tuple[Tensor, Tensor],
+    decay: Tensor,
+    value: Tensor,
+    measure: Measure | None = None,
+) -> Outcome:
+    """Judge the parameters q, where loss and gradients were measured, and move them to the next trial, in place.
+
+    q, grads and each of `vectors` have one block a parameter, ``(B, D_i)``; `numbers` are rows. `paces` ``(n,)`` are
+    those of the pending move and of the next. What is kept changes in place as well; but for that this is a pure
+    function of tensors, which torch.compile takes whole.
+    """
+    before, after = paces[0].unbind(), paces[1].unbind()
+    trial = Blocks(wide(q), before)
+    evaluation, bad = measured(terms, trial, grads, decay, value)
+    kept = {path: Blocks(wide(parts), before) for path, parts in vectors.items()}
+    carry = keeping.restore(cast(Tensor, trial), kept, numbers)
+    carry, report = kernel.judge(method, carry, evaluation, measure, hold=True)
+    ended = ending(method, carry.point.state, evaluation)
+    carry = proposed(method, terms, rows.at_pace(carry, after), decay, measure)
+
+    # a method that rejects has sent a bad trial back; any other has nowhere to go back to and stays where it is
+    held = (ended != 0) | resting(method, paces[1])
+    if not method.controller.rejects:
+        held = held | ~report.taken | nowhere(method, carry)
+    result = Outcome(
+        report.taken & ~held, held, ended, bad, report.h.clone(), report.error, report.energy, value, evaluation.square
+    )
+    pick = rows.picker(~held)
+    new_vectors, new_numbers = keeping.pick(carry)
+    for path, leaf in new_vectors.items():  # the old trial becomes the point, so the point is written before the trial
+        write(vectors[path], within(vectors[path], pick(leaf, kept[path])))
+    write(q, pick(carry.trial["q"], trial))
+    for path, number in new_numbers.items():
+        numbers[path].copy_(pick(number, numbers[path]))
+    return result
+
+
+def proposed(method: Method, terms: Terms, carry: Carry, decay: Tensor, measure: Measure | None) -> Carry:
+    """The next trial, after its decoupled decay with the rates `decay` ``(n,)`` if it is to have that.
+
+    Of a method that rejects, a trial that cannot be gone to stays at its point, to be sent back from there.
+    """
+    carry = kernel.propose(method, carry, measure)
+    if method.controller.rejects and looks_ahead(method):
+        pick = rows.picker(~nowhere(method, carry))
+        carry = carry._replace(trial=carry.trial | {"q": pick(carry.trial["q"], carry.point.state["q"])})
+    if not (terms.decoupled and any(terms.decays)):
+        return carry
+    rates = cast(Tensor, Blocks(decay.unbind()))
+    return carry._replace(trial=decayed(carry.point, carry.trial, carry.h, rates))
+
+
+def ending(method: Method, state: State, evaluation: Evaluation) -> Tensor:
+    """Status codes ``(B,)`` of a system that came to an end at finite numbers, else 0."""
+    outcome = method.system.outcome(state, evaluation)
+    if outcome is None:
+        return torch.zeros_like(evaluation.value, dtype=torch.int64)
+    return torch.where(rows.finite(evaluation), outcome, 0)
+
+
+def looks_ahead(method: Method) -> bool:
+    """Whether a step measures elsewhere than at its trial."""
+    return method.integrator.stages > 1 or method.needs_hvp
+
+
+def nowhere(method: Method, carry: Carry) -> Tensor:
+    """Whether the proposed trial cannot be gone to, ``(B,)`` bool: its equations were not solved, or lead too far.
+
+    A step that solves equations with the Hessian can be of any length, and one that measures on its way may have found
+    no numbers there; other steps are not looked at again.
+    """
+    if not looks_ahead(method):
+        return torch.zeros_like(carry.alive)
+    q = carry.trial["q"]
+    astray = ~torch.isfinite(rows.dot(q, q))
+    return astray if carry.failed is None else astray | carry.failed
+
+
+def resting(method: Method, pace: Tensor) -> Tensor:
+    """Whether the flow rests until the learning rate is no longer 0 everywhere, 0-dim bool.
+
+    A move of zero would tell a step-size rule that looks back nothing. Momentum that torch has too gathers meanwhile.
+    """
+    return (pace == 0).all() & method.looks_back
+
+
+def wide(parts: Sequence[Tensor]) -> list[Tensor]:
+    """The blocks in the precision to compute in: at least single."""
+    return [part.float() if part.dtype in (torch.float16, torch.bfloat16) else part for part in parts]
+
+
+def within(parts: Sequence[Tensor], leaf: Blocks) -> Blocks:
+    """A leaf brought within the range of float16 where it is kept so: squares of gradients above 256 are beyond it."""
+    if all(part.dtype != torch.float16 for part in parts):
+        return leaf
+    largest = torch.finfo(torch.float16).max
+    pairs = zip(parts, leaf.parts, strict=True)
+    return Blocks([new.clamp(-largest, largest) if part.dtype == torch.float16 else new for part, new in pairs])
+
+
+def write(parts: Sequence[Tensor], leaf: Tensor | Blocks) -> None:
+    """Copy a leaf into the tensors of a network, block by block."""
+    for part, new in zip(parts, cast(Blocks, leaf).parts, strict=True):
+        part.copy_(new)
