@@ -28,7 +28,7 @@ from scipy.integrate import RK45
 
 import flowopt
 from flowopt.controllers.lte import LTE
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.systems.gradient_flow import GradientFlow
 

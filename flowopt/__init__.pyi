@@ -16,7 +16,7 @@ from .core.errors import BadValue as BadValue
 from .core.errors import FlowoptError as FlowoptError
 from .core.errors import IncompatibleParts as IncompatibleParts
 from .core.errors import UnknownName as UnknownName
-from .core.kernel import Method as Method
+from .core.method import Method as Method
 from .core.state import Status as Status
 from .functions import Trajectory as Trajectory
 from .functions import compare as compare

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from flowopt.core._registry import discover
 from flowopt.core.errors import IncompatibleParts
-from flowopt.core.kernel import Carry, Method, Report, propose, start, tell
+from flowopt.core.kernel import Carry, Report, propose, start, tell
+from flowopt.core.method import Method
 from flowopt.core.parts import Controller, Integrator, Part, System, Transform
 from flowopt.core.rows import evaluation
 from flowopt.core.state import Evaluation

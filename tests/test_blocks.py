@@ -11,7 +11,8 @@ from torch import Tensor
 from flowopt import method
 from flowopt.core import kernel, rows
 from flowopt.core._blocks import SCALAR, Blocks
-from flowopt.core.kernel import Carry, Method
+from flowopt.core.kernel import Carry
+from flowopt.core.method import Method
 from flowopt.core.noise import normal, normal_like, single_normal
 from flowopt.core.state import Evaluation
 from flowopt.methods import METHODS

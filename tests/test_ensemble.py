@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from flowopt.controllers.fixed import Fixed
 from flowopt.core._rounding import common_length, nudged
 from flowopt.core.errors import BadValue, UnknownName
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 from flowopt.core.state import Status
 from flowopt.integrators.runge_kutta import Heun
 from flowopt.methods import METHODS

@@ -1,5 +1,6 @@
 from . import errors as errors
 from . import kernel as kernel
+from . import method as method
 from . import noise as noise
 from . import parameters as parameters
 from . import parts as parts
@@ -16,7 +17,7 @@ from .errors import UnknownName as UnknownName
 from .errors import check_count as check_count
 from .errors import check_positive as check_positive
 from .errors import check_range as check_range
-from .kernel import Method as Method
+from .method import Method as Method
 from .parts import Controller as Controller
 from .parts import Integrator as Integrator
 from .parts import Part as Part

@@ -14,8 +14,9 @@ from flowopt.core import rows
 from flowopt.core._interruption import interruption
 from flowopt.core._progress import Callback, Progress, progress_bar
 from flowopt.core.errors import BadValue, check_range
-from flowopt.core.kernel import Method, Report, judge, propose, start
+from flowopt.core.kernel import Report, judge, propose, start
 from flowopt.core.memory import ran_out
+from flowopt.core.method import Method
 from flowopt.core.state import Point, Status
 from flowopt.functions._course import WATCHED, Best, Course
 from flowopt.functions._objective import Objective

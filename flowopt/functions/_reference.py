@@ -16,7 +16,7 @@ from flowopt.core._interruption import interruption
 from flowopt.core._registry import lookup
 from flowopt.core._sentences import standing
 from flowopt.core.errors import BadValue, check_positive, check_range
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 from flowopt.core.parts import System
 from flowopt.core.state import State, Status
 from flowopt.functions._minimize import as_starts

@@ -11,7 +11,8 @@ from torch import Tensor
 from flowopt.controllers.stability_limited_lte import StabilityLimitedLTE
 from flowopt.core import reasons, rows
 from flowopt.core._sentences import SHOWN, Sentences, standing
-from flowopt.core.kernel import Carry, Method, Report, until
+from flowopt.core.kernel import Carry, Report, until
+from flowopt.core.method import Method
 from flowopt.core.parts import Controller, System
 from flowopt.core.reasons import REASONS, Reason
 from flowopt.core.state import Evaluation, Status

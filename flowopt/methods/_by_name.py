@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from flowopt.core.errors import BadValue, UnknownName, check_positive
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 from flowopt.core.parameters import as_parameter, hint
 from flowopt.methods._naming import METHODS
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from flowopt.controllers.fixed import Fixed
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 from flowopt.core.roles import StepSize
 from flowopt.core.state import Number
 from flowopt.integrators.symplectic import SymplecticEuler

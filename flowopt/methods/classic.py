@@ -13,7 +13,7 @@ from flowopt.controllers.polyak import Polyak
 from flowopt.controllers.step_decay import StepDecay
 from flowopt.controllers.stochastic_polyak import StochasticPolyak
 from flowopt.core.errors import check_count, check_positive, check_range
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 from flowopt.core.roles import LowerBound, StepSize
 from flowopt.core.state import Number
 from flowopt.integrators.backtracking_euler import BacktrackingEuler

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from flowopt.controllers.lte import LTE
 from flowopt.controllers.stability_limited_lte import StabilityLimitedLTE
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 from flowopt.core.roles import StepSize
 from flowopt.core.state import Number
 from flowopt.integrators.euler import ForwardEuler

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from flowopt.controllers.fixed import Fixed
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 from flowopt.core.parts import Integrator, Transform
 from flowopt.core.roles import LowerBound, StepSize
 from flowopt.core.state import Number

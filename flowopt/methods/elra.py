@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from flowopt.controllers.orthogonal import OrthogonalGradient
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 from flowopt.core.parameters import warn_of_a_factor
 from flowopt.core.parts import Transform
 from flowopt.core.roles import StepSize

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from flowopt.core._blocks import SCALAR
 from flowopt.core.errors import BadValue, check_range, shown
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 from flowopt.core.parameters import as_parameter, warn_of_a_factor
 from flowopt.core.state import Number
 from flowopt.methods import METHODS, as_method

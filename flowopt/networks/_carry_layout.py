@@ -10,7 +10,8 @@ from torch import Tensor
 
 from flowopt.core import kernel, rows
 from flowopt.core._blocks import SCALAR, Blocks
-from flowopt.core.kernel import Carry, Method
+from flowopt.core.kernel import Carry
+from flowopt.core.method import Method
 from flowopt.core.state import Evaluation, Measure, Point, State
 
 FORGOTTEN = Point({}, cast(Evaluation, None), None)

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from flowopt.core import kernel, rows
 from flowopt.core._blocks import Blocks
-from flowopt.core.kernel import Carry, Method
+from flowopt.core.kernel import Carry
+from flowopt.core.method import Method
 from flowopt.core.state import Measure
 from flowopt.networks._carry_layout import Keeping
 from flowopt.networks._step import (

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from flowopt.core._blocks import SCALAR, Blocks
 from flowopt.core.errors import BadValue, check_choice, check_count, check_range
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 from flowopt.core.state import Measure
 from flowopt.networks._calls import (
     check_call,

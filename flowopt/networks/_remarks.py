@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 from flowopt.core.reasons import Reason, same_again
 from flowopt.networks._last_step import LastStep
 from flowopt.networks._step import Outcome

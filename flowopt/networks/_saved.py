@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowopt.core.errors import BadValue
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 from flowopt.networks._carry_layout import Keeping
 
 FLOW = "flow"

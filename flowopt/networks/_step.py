@@ -11,7 +11,8 @@ from torch import Tensor
 
 from flowopt.core import kernel, rows
 from flowopt.core._blocks import SCALAR, Blocks
-from flowopt.core.kernel import Carry, Method
+from flowopt.core.kernel import Carry
+from flowopt.core.method import Method
 from flowopt.core.state import Evaluation, Measure, State
 from flowopt.networks._carry_layout import Keeping
 from flowopt.transforms.decoupled_decay import decayed

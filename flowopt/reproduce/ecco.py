@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flowopt.controllers.lte import LTE
 from flowopt.controllers.pi import PI
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 from flowopt.core.state import Memory, Point
 from flowopt.functions._objective import Objective
 from flowopt.functions._trajectory import Trajectory

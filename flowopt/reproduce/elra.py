@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from flowopt.controllers.orthogonal import OrthogonalGradient
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 from flowopt.core.state import Memory, Point, Step, Verdict
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.problems import Problem, problem

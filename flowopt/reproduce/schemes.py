@@ -9,7 +9,7 @@ import numpy as np
 from flowopt.controllers.fixed import Fixed
 from flowopt.controllers.pi import PI
 from flowopt.core._registry import discover
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 from flowopt.core.parts import Integrator, System
 from flowopt.functions._reference import reference
 from flowopt.functions._trajectory import Trajectory

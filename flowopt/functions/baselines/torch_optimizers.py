@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 
 from flowopt.core import rows
 from flowopt.core.errors import BadValue, UnknownName, check_range, shown
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 from flowopt.core.parameters import as_parameter
 from flowopt.core.parts import Controller, Integrator, System, full
 from flowopt.core.state import Evaluation, Measure, Memory, Move, Number, Point, State, Step, Verdict

@@ -17,7 +17,7 @@ from scipy.optimize import _minimize
 from torch import Tensor
 
 from flowopt.core.errors import BadValue, UnknownName
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 from flowopt.core.roles import LowerBound, StepSize, roles
 from flowopt.functions._minimize import minimize
 from flowopt.functions.baselines import OptimizerRecipe, as_baseline, each_its_own

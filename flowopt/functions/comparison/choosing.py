@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from flowopt.core._importing import imported
 from flowopt.core.errors import BadValue, UnknownName
-from flowopt.core.kernel import Method
+from flowopt.core.method import Method
 from flowopt.core.parameters import hint
 from flowopt.core.roles import StepSize, roles
 from flowopt.functions.baselines import ScipyMinimizer, as_baseline

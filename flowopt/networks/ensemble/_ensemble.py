@@ -16,8 +16,8 @@ from flowopt.core._interruption import interruption
 from flowopt.core._numbers import number
 from flowopt.core._progress import progress_bar
 from flowopt.core.errors import BadValue, check_count, check_range, shown
-from flowopt.core.kernel import Method
 from flowopt.core.memory import LONG, available, check_fits, ran_out
+from flowopt.core.method import Method
 from flowopt.core.parameters import as_parameter
 from flowopt.core.reasons import same_again
 from flowopt.core.state import Number, Status

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from flowopt.core import kernel, rows
 from flowopt.core._blocks import SCALAR, Blocks
-from flowopt.core.kernel import Carry, Method, Report
+from flowopt.core.kernel import Carry, Report
+from flowopt.core.method import Method
 from flowopt.core.rows import every
 from flowopt.core.state import Evaluation, Measure, Status
 from flowopt.networks._second_order import hessian
