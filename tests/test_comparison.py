@@ -240,7 +240,7 @@ def test_runs_that_diverge_come_last_however_low_they_were():
 
 def test_of_equally_low_values_the_fastest_is_the_best():
     found = compare("elra", tune=8, max_evaluations=200)
-    one = found.contestants[0]
+    one = found.entrants[0]
     assert (one.tuning.best_f <= SETTLED * found.f0).sum() > 1
     assert one.tuning.first[one.tuning.best] == one.tuning.first.min()
     assert one.tuned.run.cost[-1, 0] <= one.default.run.cost[-1, 0]
@@ -248,7 +248,7 @@ def test_of_equally_low_values_the_fastest_is_the_best():
 
 def test_distances_from_the_flow_are_those_of_the_closed_form():
     found = compare("gd", "flow", max_evaluations=101)
-    gd, flow = found.contestants[:2]
+    gd, flow = found.entrants[:2]
     exact = np.array(BOWL.start) * np.exp(-np.outer(gd.deviation.t, [6.0, 48.0]))
     np.testing.assert_allclose(gd.deviation.t, 1e-3 * np.arange(1, 101))
     distance = np.linalg.norm(gd.default.run.x[1:, 0] - exact, axis=-1)
@@ -262,7 +262,7 @@ def test_distances_from_the_flow_are_those_of_the_closed_form():
 
 def test_only_accepted_points_count():
     found = compare("elra", problem="rosenbrock", max_evaluations=60)
-    run, deviation = found.contestants[0].default.run, found.contestants[0].deviation
+    run, deviation = found.entrants[0].default.run, found.entrants[0].deviation
     assert run.rejected[0] > 0
     assert len(deviation.t) == run.accepted[1:, 0].sum()
     assert (np.diff(deviation.t) > 0).all()
@@ -289,9 +289,9 @@ def test_a_reference_that_is_cut_short_is_said_and_holds_up_to_there(monkeypatch
     assert "60 evaluations" in row["note"]
     assert 0 < row["deviation"]["until"] < 0.2
     assert found.rows[-1]["default"]["status"] == "solver failed"
-    deviation = found.contestants[0].deviation
+    deviation = found.entrants[0].deviation
     exact = np.array(BOWL.start) * np.exp(-np.outer(deviation.t, [6.0, 48.0]))
-    distance = np.linalg.norm(found.contestants[0].default.run.x[1 : len(exact) + 1, 0] - exact, axis=-1)
+    distance = np.linalg.norm(found.entrants[0].default.run.x[1 : len(exact) + 1, 0] - exact, axis=-1)
     np.testing.assert_allclose(deviation.distance, distance, rtol=1e-3)
 
 
@@ -314,7 +314,7 @@ def test_a_known_minimum_is_told_to_the_methods_that_need_a_bound():
         key = {"polyak": "f_star", "ecdsep": "F0", "bbi": "v0"}.get(name)
         assert shown == {step: entry.defaults[step]} | ({key: problem.minimum} if key else {})
     assert problem.minimum != 0
-    assert found.contestants[0].default.run.about["parts"]["polyak"]["f_star"] == problem.minimum
+    assert found.entrants[0].default.run.about["parts"]["polyak"]["f_star"] == problem.minimum
     other = compare("polyak", problem=problem, max_evaluations=4, parameters={"polyak": {"f_star": -100.0}})
     assert other.rows[0]["default"]["parameters"]["f_star"] == -100.0
 

@@ -16,7 +16,7 @@ from flowopt import show
 from flowopt.core.errors import BadValue
 from flowopt.core.state import Status
 from flowopt.show import contours, end_labels, limits, style
-from flowopt.show._line_styles import cast
+from flowopt.show._drawn_rows import drawn_rows
 
 ROSENBROCK = flowopt.problem("rosenbrock")
 
@@ -135,15 +135,15 @@ def test_an_axis_is_logarithmic_only_where_it_pays():
 
 
 def test_few_rows_are_told_apart_and_many_are_coloured_by_how_they_ended():
-    few = cast({"gd": run(x0=square(2, -1, 1))}, 60)
+    few = drawn_rows({"gd": run(x0=square(2, -1, 1))}, 60)
     assert len({(member.look.colour, member.look.dash) for member in few}) == 4
     assert [member.label for member in few] == [*(f"row {i}: max steps" for i in range(3)), "row 3: converged"]
     many = run("gd", 300, square(8), lr=2e-3)
     assert len(set(many.status.tolist())) > 1
-    members = cast({"gd": many}, 1000)
+    members = drawn_rows({"gd": many}, 1000)
     looks = {member.run.status[0]: (member.look.colour, member.look.marker) for member in members}
     assert looks == {code: style.STATUS_LOOK[Status(code)] for code in np.unique(many.status)}
-    assert len(cast({"gd": many}, 10)) == 10
+    assert len(drawn_rows({"gd": many}, 10)) == 10
 
 
 def test_every_ending_and_thirty_runs_look_different():
@@ -428,7 +428,7 @@ def test_the_paths_of_a_comparison_are_a_panel_each_and_at_most_twelve(compared,
     assert [axes.get_title().split("  ")[0].split("\n")[0] for axes in shown] == [one.name for one in compared.ran]
     gd = compared.tuned_runs["gd"].x[:, 0]
     assert any(np.array_equal(np.column_stack(line.get_data()), gd) for line in shown[0].lines)
-    best = compared.contestants[0].tuned.parameters["lr"]
+    best = compared.entrants[0].tuned.parameters["lr"]
     assert f"lr={best:.3g}" in shown[0].get_title()
     assert len({(axes.get_xlim(), axes.get_ylim()) for axes in shown}) == 1
     many = flowopt.compare(ROSENBROCK, methods=flowopt.list_methods()[:14], max_evaluations=3, tune=0)

@@ -113,7 +113,7 @@ class Distribution:
 
     values: tuple[float, ...]
     of: Literal["mean", "median"] = "mean"
-    """What is told of it: the mean, as long as no value is infinite, or the median."""
+    """Which centre is given: the mean, as long as no value is infinite, or the median."""
 
     def __post_init__(self) -> None:
         if len(self.values) < LEAST:
@@ -142,19 +142,19 @@ class Distribution:
         return all(map(math.isfinite, self.values))
 
     @property
-    def told(self) -> Literal["mean", "median"]:
-        """What is told of it."""
+    def centre(self) -> Literal["mean", "median"]:
+        """Which centre is given."""
         return self.of if self.finite else "median"
 
     @property
     def middle(self) -> float:
         """The mean or the median."""
-        return self.mean if self.told == "mean" else self.median
+        return self.mean if self.centre == "mean" else self.median
 
     @property
     def interval(self) -> tuple[float, float]:
         """That of the middle, at 95 %."""
-        return self.mean_interval() if self.told == "mean" else self.median_interval()
+        return self.mean_interval() if self.centre == "mean" else self.median_interval()
 
     def mean_interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
         """Student's t: mean -+ t deviation/sqrt(n). Raises BadValue where a value is infinite."""
@@ -172,7 +172,7 @@ class Distribution:
 
     def __str__(self) -> str:
         low, high = self.interval
-        what = f"{self.told} of {len(self.values)} seeds, {100 * CONFIDENCE:g} %"
+        what = f"{self.centre} of {len(self.values)} seeds, {100 * CONFIDENCE:g} %"
         return f"{self.middle:.5g} [{low:.5g}, {high:.5g}] ({what})"
 
 

@@ -60,7 +60,7 @@ POLYAK_1964 = """@article{polyak1964,
 """
 
 
-@named("heavy ball (Polyak), ECDSep eq 13", POLYAK_1964)
+@named("gradient descent with momentum: Polyak's heavy ball, its memory counted in steps; ECDSep eq 13", POLYAK_1964)
 def gdm(lr: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3, beta: Number = 0.9) -> Method:
     """Gradient descent with momentum by symplectic Euler, which is torch.optim.SGD(lr, momentum=beta).
 

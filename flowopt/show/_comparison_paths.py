@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from flowopt.core._sentences import settings
 from flowopt.core.errors import BadValue
 from flowopt.show import contours, style
-from flowopt.show._line_styles import Member
+from flowopt.show._drawn_rows import DrawnRow
 
 if TYPE_CHECKING:
     from flowopt.functions.comparison.result import Comparison
@@ -44,7 +44,8 @@ def comparison_paths(found: Comparison, path: str | Path | None = None) -> Figur
     with style.figure(style.PAGE, 1.95 * lines + 0.5, title, style.PRINTED) as drawn:
         grid = drawn.subplots(lines, ACROSS, sharex=True, sharey=True, squeeze=False).ravel()
         members = [
-            Member(trial.run, style.look(i)._replace(dash="-"), one.name, False) for i, (one, trial) in enumerate(shown)
+            DrawnRow(trial.run, style.look(i)._replace(dash="-"), one.name, False)
+            for i, (one, trial) in enumerate(shown)
         ]
         tracks = contours.tracks(members)
         relief = contours.survey(found.problem, contours.window(found.problem, tracks), POINTS)

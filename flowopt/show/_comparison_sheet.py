@@ -18,7 +18,7 @@ from flowopt.show.end_labels import Curve
 from flowopt.show.limits import fit
 
 if TYPE_CHECKING:
-    from flowopt.functions.comparison.result import Comparison, Contestant
+    from flowopt.functions.comparison.result import Comparison, Entrant
     from flowopt.functions.comparison.trial import Trial
 
 Array = NDArray[Any]
@@ -39,9 +39,9 @@ DPI = 200
 
 
 class Line(NamedTuple):
-    """One line of the picture: a contestant, and the others that move exactly as it does."""
+    """One line of the picture: a entrant, and the others that move exactly as it does."""
 
-    one: Contestant
+    one: Entrant
     name: str
     look: style.Look
 
@@ -89,7 +89,7 @@ def _look(number: int) -> style.Look:
 
 def _lines(found: Comparison) -> tuple[list[Line], list[str]]:
     """Who is drawn, and the names of those that are not."""
-    groups: list[list[Contestant]] = []
+    groups: list[list[Entrant]] = []
     for one in found.ran:
         alike = next((group for group in groups if _moves_alike(group[0], one)), None)
         groups.append([one]) if alike is None else alike.append(one)
@@ -100,11 +100,11 @@ def _lines(found: Comparison) -> tuple[list[Line], list[str]]:
     return [Line(g[0], name, _look(i)) for i, (g, name) in enumerate(zip(drawn, names, strict=True))], left_out
 
 
-def _lowest(one: Contestant) -> float:
+def _lowest(one: Entrant) -> float:
     return min(trial.best_f for trial in (one.default, one.tuned) if trial is not None)
 
 
-def _moves_alike(one: Contestant, other: Contestant) -> bool:
+def _moves_alike(one: Entrant, other: Entrant) -> bool:
     """Whether the best values agree to rounding, evaluation by evaluation, before and after tuning."""
     for a, b in ((one.default, other.default), (one.tuned, other.tuned)):
         if (a is None) != (b is None):

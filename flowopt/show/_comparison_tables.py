@@ -38,7 +38,7 @@ class _Notes:
         self._about: dict[str, list[str]] = {}
 
     def mark(self, row: Mapping[str, Any]) -> Text:
-        """The name of a contestant with the number of its note."""
+        """The name of a entrant with the number of its note."""
         note = row["note"]
         if not note:
             return Text(row["name"])

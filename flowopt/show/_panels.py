@@ -19,7 +19,7 @@ from flowopt.problems import Problem
 from flowopt.problems._library import problems
 from flowopt.problems._own import as_problem
 from flowopt.show import contours, style
-from flowopt.show._line_styles import Member, Runs, cast, ending, legend, named
+from flowopt.show._drawn_rows import DrawnRow, Runs, drawn_rows, ending, legend, named
 from flowopt.show.limits import fit
 
 Array = NDArray[Any]
@@ -90,7 +90,7 @@ def panels(runs: Runs, problem: Problem | str | None = None, path: str | Path | 
         raise BadValue("panels: there is no trajectory to draw")
     known = named_problem(given.values()) if problem is None else as_problem(problem)
     flat = known is not None and all(run.x.shape[-1] == 2 for run in given.values())
-    members = cast(given, SHOWN)
+    members = drawn_rows(given, SHOWN)
     entries = legend(given, members)
     if any(member.run.rejected.any() for member in members):
         entries.append(Line2D([], [], color=style.REJECTED, marker="x", ls="", label="attempt not accepted"))
@@ -122,7 +122,7 @@ def named_problem(runs: Iterable[Trajectory]) -> Problem | None:
     return found
 
 
-def _title(runs: dict[str, Trajectory], members: list[Member]) -> str:
+def _title(runs: dict[str, Trajectory], members: list[DrawnRow]) -> str:
     name, run = next(iter(runs.items()))
     on = run.about.get("problem", "an objective")
     if len(runs) > 1:
@@ -132,7 +132,7 @@ def _title(runs: dict[str, Trajectory], members: list[Member]) -> str:
     return f"{name} on {on}{rows}\n" + textwrap.fill(end, 110)
 
 
-def _fill(part: SubFigure, members: list[Member], minimum: float | None) -> None:
+def _fill(part: SubFigure, members: list[DrawnRow], minimum: float | None) -> None:
     shown = quantities(minimum)
     several = len({member.run.about.get("method") for member in members}) > 1
     grid = part.subplots(len(shown), len(CLOCKS), sharex="col", squeeze=False)
@@ -146,7 +146,7 @@ def _fill(part: SubFigure, members: list[Member], minimum: float | None) -> None
     part.align_ylabels()
 
 
-def _panel(axes: Axes, members: list[Member], quantity: Quantity, clock: Clock) -> None:
+def _panel(axes: Axes, members: list[DrawnRow], quantity: Quantity, clock: Clock) -> None:
     drawn = [_curve(axes, member, quantity, clock) for member in members]
     if not any(one.size for one in drawn):
         still = not any(_runs(clock.values(member.run)) for member in members)
@@ -157,7 +157,7 @@ def _panel(axes: Axes, members: list[Member], quantity: Quantity, clock: Clock) 
     fit(axes, [one for one in drawn if one.size])
 
 
-def _curve(axes: Axes, member: Member, quantity: Quantity, clock: Clock) -> Array:
+def _curve(axes: Axes, member: DrawnRow, quantity: Quantity, clock: Clock) -> Array:
     """Draw one member; the values that are drawn, none if the clock stands still."""
     run, look = member.run, member.look
     at, values, accepted = clock.values(run), quantity.values(run), run.accepted[:, 0]

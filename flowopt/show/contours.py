@@ -22,7 +22,7 @@ from flowopt.functions._trajectory import Trajectory
 from flowopt.problems import Problem
 from flowopt.problems._own import as_problem
 from flowopt.show import style
-from flowopt.show._line_styles import Member, Runs, cast, legend, named
+from flowopt.show._drawn_rows import DrawnRow, Runs, drawn_rows, legend, named
 
 Array = NDArray[Any]
 
@@ -85,7 +85,7 @@ def paths(
     sizes = {run.x.shape[-1] for run in given.values()}
     if sizes != {2}:
         raise BadValue(f"a contour picture needs runs in 2 coordinates; these have {sorted(sizes) or 'no run at all'}")
-    members = cast(given, SHOWN)
+    members = drawn_rows(given, SHOWN)
     total = sum(run.rows for run in given.values())
     title = known.name if len(given) > 1 else f"{next(iter(given))} on {known.name}"
     if total > len(members):
@@ -97,7 +97,7 @@ def paths(
     return style.write(drawn, path)
 
 
-def tracks(members: Sequence[Member]) -> list[Track]:
+def tracks(members: Sequence[DrawnRow]) -> list[Track]:
     """The paths of the members, without points that are not finite."""
     found = []
     for member in members:

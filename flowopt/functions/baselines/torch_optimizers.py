@@ -61,9 +61,7 @@ class OptimizerRecipe:
 
         Raises BadValue if the recipe yields no optimizer, or torch refuses its parameters.
         """
-        crew = _crew(self, q)
-        name = crew.name
-        return Method(OptimizerFlow(crew.lr()), OptimizerStep(name, crew), LearningRate(), name=name)
+        return _method(_optimizers(self, q))
 
 
 def each_its_own(recipes: Sequence[OptimizerRecipe], q: Tensor) -> Method:
@@ -71,8 +69,10 @@ def each_its_own(recipes: Sequence[OptimizerRecipe], q: Tensor) -> Method:
 
     Raises BadValue as `OptimizerRecipe.method` does.
     """
-    crew = Apart([_alone(recipe, row) for recipe, row in zip(recipes, q, strict=True)])
-    return Method(OptimizerFlow(crew.lr()), OptimizerStep(crew.name, crew), LearningRate(), name=crew.name)
+    optimizers = OneEach([_alone(recipe, row) for recipe, row in zip(recipes, q, strict=True)])
+    return Method(
+        OptimizerFlow(optimizers.lr()), OptimizerStep(optimizers.name, optimizers), LearningRate(), name=optimizers.name
+    )
 
 
 def as_optimizer(given: Any, overrides: dict[str, Any]) -> OptimizerRecipe | None:
@@ -145,7 +145,7 @@ def _pairs(kind: type[Optimizer], name: str, default: Any, value: Any) -> list[t
     return list(zip(default, value, strict=True))
 
 
-class Crew(Protocol):
+class Optimizers(Protocol):
     """The optimizers of all running rows."""
 
     @property
@@ -166,7 +166,7 @@ class Crew(Protocol):
         """Go on with the rows `index` only; the others do not come back."""
 
 
-class Seat:
+class Holder:
     """An optimizer and the one parameter that it moves."""
 
     def __init__(self, recipe: OptimizerRecipe, start: Tensor) -> None:
@@ -218,33 +218,33 @@ class Seat:
                 group["lr"] = lr
 
 
-class Together:
+class OneForAll:
     """One elementwise optimizer; the rows are the rows of its parameter."""
 
-    def __init__(self, seat: Seat) -> None:
-        self._seat = seat
+    def __init__(self, holder: Holder) -> None:
+        self._holder = holder
 
     @property
     def name(self) -> str:
-        return self._seat.name
+        return self._holder.name
 
     @property
     def parameters(self) -> dict[str, Any]:
-        return self._seat.parameters
+        return self._holder.parameters
 
     def lr(self) -> Number:
-        return self._seat.lr
+        return self._holder.lr
 
     def step(self, q: Tensor, evaluation: Evaluation, h: Tensor, measure: Measure) -> Tensor:
-        parameter = self._seat.parameter
+        parameter = self._holder.parameter
         parameter.data.copy_(q)
         parameter.grad = evaluation.grad.clone()  # theirs: a hook may clip it in place
-        with self._seat.limited(_limit(h, self._seat.lr)):
-            self._seat.optimizer.step()
+        with self._holder.limited(_limit(h, self._holder.lr)):
+            self._holder.optimizer.step()
         return parameter.detach().clone()
 
     def select(self, index: Tensor) -> Self:
-        old, optimizer = self._seat.parameter, self._seat.optimizer
+        old, optimizer = self._holder.parameter, self._holder.optimizer
         new = Parameter(rows.select(old.detach(), index))
         state = {
             key: rows.select(value, index) if isinstance(value, Tensor) and value.shape == old.shape else value
@@ -253,44 +253,44 @@ class Together:
         optimizer.state = defaultdict(dict, {new: state})
         for group in optimizer.param_groups:
             group["params"] = [new] if group["params"] else []
-        self._seat.parameter = new
+        self._holder.parameter = new
         return self
 
 
-class Apart:
+class OneEach:
     """One optimizer a row; each may ask for more evaluations of its row through the closure (LBFGS)."""
 
-    def __init__(self, seats: list[Seat]) -> None:
-        self._seats = seats
+    def __init__(self, holders: list[Holder]) -> None:
+        self._holders = holders
 
     @property
     def name(self) -> str:
-        return self._seats[0].name
+        return self._holders[0].name
 
     @property
     def parameters(self) -> dict[str, Any]:
-        return self._seats[0].parameters
+        return self._holders[0].parameters
 
     def lr(self) -> Number:
-        return torch.tensor([seat.lr for seat in self._seats], dtype=torch.float64)
+        return torch.tensor([holder.lr for holder in self._holders], dtype=torch.float64)
 
     def step(self, q: Tensor, evaluation: Evaluation, h: Tensor, measure: Measure) -> Tensor:
         trial = torch.empty_like(q)
-        for i, seat in enumerate(self._seats):
-            point = q[i].reshape(seat.parameter.shape)
-            seat.parameter.data.copy_(point)
-            seat.parameter.grad = evaluation.grad[i].reshape(point.shape).clone()  # theirs, to scale or to clip
+        for i, holder in enumerate(self._holders):
+            point = q[i].reshape(holder.parameter.shape)
+            holder.parameter.data.copy_(point)
+            holder.parameter.grad = evaluation.grad[i].reshape(point.shape).clone()  # theirs, to scale or to clip
             arguments = {}
-            if "closure" in inspect.signature(seat.optimizer.step).parameters:
+            if "closure" in inspect.signature(holder.optimizer.step).parameters:
                 known = rows.select(evaluation, torch.tensor([i]))
-                arguments["closure"] = partial(_remeasure, seat.parameter, point, known, measure, i)
-            with seat.limited(_limit(h[i : i + 1], seat.lr)):
-                seat.optimizer.step(**arguments)
-            trial[i] = seat.parameter.detach().reshape(-1)
+                arguments["closure"] = partial(_remeasure, holder.parameter, point, known, measure, i)
+            with holder.limited(_limit(h[i : i + 1], holder.lr)):
+                holder.optimizer.step(**arguments)
+            trial[i] = holder.parameter.detach().reshape(-1)
         return trial
 
     def select(self, index: Tensor) -> Self:
-        return type(self)([self._seats[i] for i in index.tolist()])
+        return type(self)([self._holders[i] for i in index.tolist()])
 
 
 @torch.no_grad()
@@ -308,20 +308,25 @@ def _limit(h: Tensor, lr: float) -> float:
     return lr if bool(least >= torch.as_tensor(lr, dtype=h.dtype)) else float(least)
 
 
-def _crew(recipe: OptimizerRecipe, q: Tensor) -> Crew:
+def _method(optimizers: Optimizers) -> Method:
+    name = optimizers.name
+    return Method(OptimizerFlow(optimizers.lr()), OptimizerStep(name, optimizers), LearningRate(), name=name)
+
+
+def _optimizers(recipe: OptimizerRecipe, q: Tensor) -> Optimizers:
     first = _alone(recipe, q[0])
     if type(first.optimizer) in ELEMENTWISE:
-        return Together(Seat(recipe, q))
-    return Apart([first, *(_alone(recipe, row) for row in q[1:])])
+        return OneForAll(Holder(recipe, q))
+    return OneEach([first, *(_alone(recipe, row) for row in q[1:])])
 
 
-def _alone(recipe: OptimizerRecipe, row: Tensor) -> Seat:
-    """A seat for one row ``(D,)``, as a matrix ``(1, D)`` if the optimizer is for matrices only (Muon)."""
+def _alone(recipe: OptimizerRecipe, row: Tensor) -> Holder:
+    """A holder for one row ``(D,)``, as a matrix ``(1, D)`` if the optimizer is for matrices only (Muon)."""
     try:
-        return Seat(recipe, row)
+        return Holder(recipe, row)
     except BadValue as refused:
         try:
-            return Seat(recipe, row.unsqueeze(0))
+            return Holder(recipe, row.unsqueeze(0))
         except BadValue:
             raise refused from None
 
@@ -346,7 +351,7 @@ class OptimizerStep(Integrator):
     """One step of the optimizers. Each keeps its own state, so a step is made once and never rolled back."""
 
     optimizer: str
-    crew: Crew
+    optimizers: Optimizers
 
     name = "torch_optimizer_step"
     order = 0
@@ -355,15 +360,15 @@ class OptimizerStep(Integrator):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer, **self.crew.parameters}
+        return {"optimizer": self.optimizer, **self.optimizers.parameters}
 
     def select(self, index: Tensor) -> Self:
-        return replace(self, crew=self.crew.select(index))
+        return replace(self, optimizers=self.optimizers.select(index))
 
     def move(self, system: System, point: Point, h: Tensor, measure: Measure | None) -> Move:
         assert measure is not None
-        trial = self.crew.step(point.state["q"], point.evaluation, h, measure)
-        return Move({"q": trial, "lr": full(h, self.crew.lr())})
+        trial = self.optimizers.step(point.state["q"], point.evaluation, h, measure)
+        return Move({"q": trial, "lr": full(h, self.optimizers.lr())})
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from flowopt.functions.comparison.choosing import BASELINES, DEFAULTS, everything
 from flowopt.functions.comparison.comparing import compare
 from flowopt.functions.comparison.own_flow import HORIZON
-from flowopt.functions.comparison.result import FLOW, Comparison, Contestant
+from flowopt.functions.comparison.result import FLOW, Comparison, Entrant
 from flowopt.functions.comparison.twins import TWINS
 
-__all__ = ["BASELINES", "DEFAULTS", "FLOW", "HORIZON", "TWINS", "Comparison", "Contestant", "compare", "everything"]
+__all__ = ["BASELINES", "DEFAULTS", "FLOW", "HORIZON", "TWINS", "Comparison", "Entrant", "compare", "everything"]

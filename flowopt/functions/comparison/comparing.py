@@ -18,7 +18,7 @@ from flowopt.functions._minimize import as_starts
 from flowopt.functions.comparison.candidates import Candidate, OfFlow
 from flowopt.functions.comparison.choosing import DEFAULTS, choose
 from flowopt.functions.comparison.own_flow import ATOL, HORIZON, MOST_EVALUATIONS, RTOL, SOLVER, OwnFlows
-from flowopt.functions.comparison.result import FLOW, Comparison, Contestant
+from flowopt.functions.comparison.result import FLOW, Comparison, Entrant
 from flowopt.functions.comparison.trial import Trial, height, reached, spend
 from flowopt.functions.comparison.tuning import Tuning, first_settled, tune
 from flowopt.problems._own import as_problem
@@ -82,17 +82,17 @@ def compare(
     for one in chosen:
         one.check(start)
     flows = _distinct([GradientFlow(), *(system for one in chosen if (system := one.system()) is not None)])
-    contest = _Contest(problem, start[0], max_evaluations, tune, seed)
+    work = _Comparing(problem, start[0], max_evaluations, tune, seed)
     total = 3 * len(chosen) + len(flows)
     interrupted = False
-    with progress_bar(progress, f"compare on {problem.name}", total) as contest.bar:
+    with progress_bar(progress, f"compare on {problem.name}", total) as work.bar:
         try:
             for one in chosen:
-                contest.enter(one)
-            contest.hold_against(flows, OwnFlows(problem, start[0], horizon))
+                work.enter(one)
+            work.hold_against(flows, OwnFlows(problem, start[0], horizon))
         except KeyboardInterrupt:
             interrupted = True
-    return Comparison(problem, tuple(contest.entered), max_evaluations, tune, interrupted)
+    return Comparison(problem, tuple(work.entered), max_evaluations, tune, interrupted)
 
 
 def _distinct(systems: Sequence[System]) -> list[System]:
@@ -103,12 +103,12 @@ def _distinct(systems: Sequence[System]) -> list[System]:
     return found
 
 
-class _Contest:
+class _Comparing:
     """A comparison in the making."""
 
     def __init__(self, problem: Problem, start: Tensor, budget: int, values: int, seed: int) -> None:
         self.problem, self.start, self.budget, self.values, self.seed = problem, start, budget, values, seed
-        self.entered: list[Contestant] = []
+        self.entered: list[Entrant] = []
         self.bar: Callable[[int], None] = lambda done: None
         self._done = 0
 
@@ -117,13 +117,13 @@ class _Contest:
         try:
             default = self._run(one, self.seed)
         except KeyboardInterrupt as stop:
-            self.entered.extend(Contestant(one, trial) for trial in stop.args)
+            self.entered.extend(Entrant(one, trial) for trial in stop.args)
             raise
         except FlowoptError as error:
-            self.entered.append(Contestant(one, None, note=f"not run: {error}"))
+            self.entered.append(Entrant(one, None, note=f"not run: {error}"))
             self._advance(3)
             return
-        self.entered.append(Contestant(one, default))
+        self.entered.append(Entrant(one, default))
         self._advance()
         if self.values and one.step is not None:
             tuning = tune(one, self.problem, self.start, self.values, self.budget, self.seed)
@@ -145,7 +145,7 @@ class _Contest:
                 trial = None if isinstance(solution, str) else Trial(solution, listed.settings, 2 * MOST_EVALUATIONS)
                 note = f"not run: {solution}" if isinstance(solution, str) else ""
             self._advance()
-        self.entered.append(Contestant(listed, trial, note=note))
+        self.entered.append(Entrant(listed, trial, note=note))
 
     def _run(self, one: Candidate, seed: int, **changes: Any) -> Trial:
         """The run and its replays; KeyboardInterrupt, with what was done as its argument, if it was interrupted."""

@@ -26,7 +26,7 @@ ABYSS = 1e10
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Entrant:
     """One line of a comparison."""
 
     candidate: Candidate
@@ -50,13 +50,13 @@ class Contestant:
         return {key: trial.parameters.get(key, value) for key, value in self.candidate.shown.items()}
 
 
-def _cells(one: Contestant, trial: Trial | None) -> tuple[Any, ...]:
+def _cells(one: Entrant, trial: Trial | None) -> tuple[Any, ...]:
     if trial is None:
         return None, None, None
     return ", ".join(f"{name}={value}" for name, value in one.shown(trial).items()), trial.best_f, trial.words
 
 
-def _best(one: Contestant) -> float:
+def _best(one: Entrant) -> float:
     return min((trial.best_f for trial in (one.default, one.tuned) if trial is not None), default=math.inf)
 
 
@@ -65,7 +65,7 @@ class Comparison:
     """What `compare` found: print it for the table, `figure()` for the picture, `to_dict()` for the numbers."""
 
     problem: Problem
-    contestants: tuple[Contestant, ...]
+    entrants: tuple[Entrant, ...]
     max_evaluations: int
     """The budget of each run."""
     tune: int
@@ -73,9 +73,9 @@ class Comparison:
     interrupted: bool = False
 
     @property
-    def ran(self) -> list[Contestant]:
+    def ran(self) -> list[Entrant]:
         """The methods that ran; the reference flow is not one of them."""
-        return [one for one in self.contestants if one.default is not None and not isinstance(one.candidate, OfFlow)]
+        return [one for one in self.entrants if one.default is not None and not isinstance(one.candidate, OfFlow)]
 
     @property
     def flow(self) -> Trajectory | None:
@@ -85,12 +85,12 @@ class Comparison:
     @property
     def runs(self) -> dict[str, Trajectory]:
         """The trajectories by name, of those that ran, with the parameters as they were set."""
-        return {one.name: one.default.run for one in self.contestants if one.default is not None}
+        return {one.name: one.default.run for one in self.entrants if one.default is not None}
 
     @property
     def tuned_runs(self) -> dict[str, Trajectory]:
         """The trajectories by name with the best step sizes, of those that have one."""
-        return {one.name: one.tuned.run for one in self.contestants if one.tuned is not None}
+        return {one.name: one.tuned.run for one in self.entrants if one.tuned is not None}
 
     @property
     def flat(self) -> bool:
@@ -117,8 +117,8 @@ class Comparison:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The table: one dictionary a contestant."""
-        return [self._row(one) for one in self.contestants]
+        """The table: one dictionary a entrant."""
+        return [self._row(one) for one in self.entrants]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the trajectories."""
@@ -164,7 +164,7 @@ class Comparison:
         heads = ("method", "parameters", "best f", "status", "tuned", "best f", "status")
         return html_table(f"{self.problem.name}, {self.max_evaluations} evaluations each", heads, lines)
 
-    def _row(self, one: Contestant) -> dict[str, Any]:
+    def _row(self, one: Entrant) -> dict[str, Any]:
         def facts(trial: Trial | None) -> dict[str, Any] | None:
             if trial is None:
                 return None

@@ -1,4 +1,4 @@
-"""Who appears in a picture, and how: each row of each run with its colour, dashes and marker."""
+"""Which rows of which runs a picture shows, each with its colour, dashes and marker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FEW = 6
 Runs = Trajectory | Mapping[str, Trajectory] | Sequence[Trajectory]
 
 
-class Member(NamedTuple):
+class DrawnRow(NamedTuple):
     """One row of one run."""
 
     run: Trajectory
@@ -43,7 +43,7 @@ def named(runs: Runs) -> dict[str, Trajectory]:
     return found
 
 
-def cast(runs: Mapping[str, Trajectory], limit: int) -> list[Member]:
+def drawn_rows(runs: Mapping[str, Trajectory], limit: int) -> list[DrawnRow]:
     """The rows that a picture shows, at most about `limit`, drawn at random but always the same ones.
 
     One run: a look for each of up to six rows, else colours by how the rows ended. Several: a look for each run.
@@ -58,7 +58,7 @@ def cast(runs: Mapping[str, Trajectory], limit: int) -> list[Member]:
             elif len(runs) == 1 and run.rows > FEW:
                 colour, marker = style.STATUS_LOOK[Status(int(run.status[row]))]
                 look, label = style.Look(colour, "-", marker), ""
-            members.append(Member(run.row(row), look, label, run.rows > FEW))
+            members.append(DrawnRow(run.row(row), look, label, run.rows > FEW))
     return members
 
 
@@ -71,7 +71,7 @@ def ending(run: Trajectory) -> str:
     return ", ".join(f"{count} {word}" for count, word in zip(counts.tolist(), words, strict=True))
 
 
-def legend(runs: Mapping[str, Trajectory], members: Sequence[Member]) -> list[Line2D]:
+def legend(runs: Mapping[str, Trajectory], members: Sequence[DrawnRow]) -> list[Line2D]:
     """Legend entries of the members, or of the endings where those give the colours."""
     if any(member.label for member in members):
         return [_entry(member.look, member.label) for member in members if member.label]
