@@ -501,3 +501,17 @@ def test_the_picture_of_dead_layers_and_faults() -> None:
     dead, bad = record.plot().axes
     assert [text.get_text() for text in dead.texts] == ["no positive number"]
     assert bad.get_title(loc="left") == "bad\n4 numbers, 50.0 % zeros, 25.0 % NaN, inf"
+
+
+def test_the_picture_shows_the_first_step_whole(tmp_path: Path) -> None:
+    """A bias whose gradients have become small has them in the picture all the same, and is one number."""
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-9, betas=(0.9, 0.1))
+    with GradientHistograms(optimizer, every=1) as histograms:
+        for size in (1e3, *[1e-3] * 8):
+            optimizer.zero_grad()
+            (size * model(torch.ones(1, 1)).sum()).backward()
+            optimizer.step()
+    axes = histograms.plot(tmp_path / "z_hat.png").axes[-1]
+    assert axes.get_xlim()[1] > 1e3
+    assert "\n1 number, " in axes.get_title(loc="left")

@@ -48,7 +48,7 @@ def histograms(record: HistogramRecord, path: str | Path | None = None, eps: flo
         for axes, name in zip(grid.flat, shown, strict=False):
             _panel(axes, name, now[name], before.get(name), eps)
             axes.axvspan(bounds.lower, bounds.upper, color=BOUNDS, zorder=0)
-        _scale(grid[0, 0], [now[name] for name in shown], bounds, eps)
+        _scale(grid[0, 0], [each[name] for each in (now, before) for name in shown if name in each], bounds, eps)
         for place, axes in enumerate(grid.flat):
             if place >= len(shown):
                 axes.remove()
@@ -82,7 +82,7 @@ def _title(record: HistogramRecord, bounds: EpsilonBounds, left_out: list[str]) 
 
 
 def _panel(axes: Axes, name: str, now: Histogram, before: Histogram | None, eps: float | None) -> None:
-    words = [f"{now.size} numbers"]
+    words = ["1 number" if now.size == 1 else f"{now.size} numbers"]
     if eps is not None:
         words.append(f"{percent(adaptive_share({name: now}, eps).overall.of_all)} above eps")
         axes.axvline(eps, color=EPS, ls=(0, (4, 2)), lw=1.4)
