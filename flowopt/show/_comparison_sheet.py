@@ -39,7 +39,7 @@ DPI = 200
 
 
 class Line(NamedTuple):
-    """One line of the picture: a entrant, and the others that move exactly as it does."""
+    """One line of the picture: an entrant, and the others that move exactly as it does."""
 
     one: Entrant
     name: str

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from flowopt.core._numbers import number
 from flowopt.core._sentences import settings
+from flowopt.functions.comparison.result import FLOW
 from flowopt.functions.comparison.trial import SETTLED
 from flowopt.show.tables import numbers, table_of
 
@@ -38,7 +39,7 @@ class _Notes:
         self._about: dict[str, list[str]] = {}
 
     def mark(self, row: Mapping[str, Any]) -> Text:
-        """The name of a entrant with the number of its note."""
+        """The name of an entrant with the number of its note."""
         note = row["note"]
         if not note:
             return Text(row["name"])
@@ -144,6 +145,10 @@ def _method(found: Comparison) -> list[Text]:
         lines.append(
             f"{CHANCE} rounding decides it: from a start nudged by one ulp the lowest f is more than 10 times as high, "
             "or as low; another processor has another result."
+        )
+    if any(row["name"] == FLOW and row["default"] is not None for row in found.rows):
+        lines.append(
+            f"{FLOW}: what the methods are held against. No budget binds it, and its steps are the points recorded."
         )
     if found.falls_without_end:
         lines.append(f"f fell to {found.low:.3g}: it seems to have no minimum, and then the lowest is not the best.")

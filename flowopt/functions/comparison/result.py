@@ -117,7 +117,7 @@ class Comparison:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The table: one dictionary a entrant."""
+        """The table: one dictionary an entrant."""
         return [self._row(one) for one in self.entrants]
 
     def to_dict(self) -> dict[str, Any]:
