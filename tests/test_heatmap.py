@@ -363,17 +363,17 @@ def test_the_ridge_is_where_the_ratio_is_best_at_the_largest_eps() -> None:
 
 def test_marks_that_do_not_go_with_the_axes() -> None:
     lr, eps, beta = Axis("lr", (0.1, 1)), Axis("eps", (1e-8, 1)), Axis("1-beta2", (0.1, 1))
-    check_marks(lr, eps, (1e-9, 1e-7), "adam")
+    check_marks(lr, eps, "adam", (1e-9, 1e-7), True)
     with pytest.raises(UnknownName, match="axis for the bounds named 'eps'"):
-        check_marks(lr, beta, (1e-9, 1e-7), None)
+        check_marks(lr, beta, "adam", (1e-9, 1e-7), False)
     with pytest.raises(UnknownName, match="axis for the ridge named 'lr'"):
-        check_marks(eps, beta, None, "adam")
+        check_marks(eps, beta, "adam", None, True)
     with pytest.raises(BadValue, match="no eps on the axis lies between"):
-        check_marks(lr, eps, (1e-7, 1e-6), None)
+        check_marks(lr, eps, "adam", (1e-7, 1e-6), False)
     with pytest.raises(BadValue, match="must be above 0"):
-        check_marks(lr, Axis("eps", (0.0, 1.0)), None, "adam")
+        check_marks(lr, Axis("eps", (0.0, 1.0)), "adam", None, True)
     with pytest.raises(BadValue, match="not the rate of adabelief at a large eps"):
-        check_marks(lr, eps, None, "adabelief")
+        check_marks(lr, eps, "adabelief", None, True)
 
 
 def test_a_map_of_many_cells_has_no_numbers_and_is_not_wider_than_a_page() -> None:

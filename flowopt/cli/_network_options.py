@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from flowopt.core.errors import BadValue, UnknownName
+from flowopt.core.roles import EpochLength, roles
 from flowopt.methods import METHODS
 from flowopt.training import datasets, models
 from flowopt.training.datasets import Dataset
@@ -57,8 +58,8 @@ def network(spec: str, data: Dataset, seed: int, options: Mapping[str, Any]) -> 
 
 def with_epoch_length(method: str, parameters: dict[str, Any], steps: int) -> dict[str, Any]:
     """The parameters of a method, with those that are the length of an epoch set to it."""
-    lengths = {"epoch_length"} if "K" in parameters else {"epoch_length", "batches_per_epoch"}
-    return dict.fromkeys(lengths & METHODS[method].defaults.keys(), steps) | parameters
+    lengths = roles(METHODS[method].build, EpochLength)
+    return {name: steps for name, role in lengths.items() if role.unless not in parameters} | parameters
 
 
 def folder_name(dataset: str, *parts: str | None) -> str:

@@ -15,6 +15,7 @@ from flowopt.core.errors import BadValue, UnknownName
 from flowopt.core.parameters import hint
 from flowopt.functions.baselines.torch_optimizers import OptimizerRecipe, as_optimizer
 from flowopt.methods import METHODS
+from flowopt.networks._calls import network_defaults
 from flowopt.networks._optimizer import FlowOptimizer
 from flowopt.networks.limiting._limiting import ActivationLimiting
 
@@ -57,7 +58,7 @@ def sort_out(texts: Iterable[str], methods: Sequence[str]) -> TrainSettings:
 def parameters_of(method: str) -> Collection[str]:
     """Names of the parameters that a method, or a torch optimizer, takes. Raises UnknownName if there is none."""
     if method in METHODS:
-        return [*METHODS[method].defaults, "weight_decay"]
+        return network_defaults(method)
     _, *parameters = inspect.signature(_recipe(method, {}).make).parameters  # the first is params
     return parameters
 

@@ -96,7 +96,7 @@ def heatmap(
     axes = (parse_axis(x, method, fixed), parse_axis(y, method, fixed))
     check_once(*axes, fixed)
     estimate = parse_bounds(bounds)
-    check_marks(*axes, estimate, method if ridge else None)
+    check_marks(*axes, method, estimate, ridge)
     place, folder = device_named(device), _folder(out, folder_name(dataset, model, method, "heatmap"))
     if json is not None:
         check_writable(json)

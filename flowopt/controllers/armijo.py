@@ -1,6 +1,7 @@
 """Backtracking line search."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from flowopt.core import rows
 from flowopt.core.errors import check_positive, check_range
 from flowopt.core.parts import Controller, full
+from flowopt.core.roles import Range, StepSize
 from flowopt.core.state import Memory, Number, Point, Step, Verdict
 
 
@@ -22,10 +24,10 @@ class Armijo(Controller):
     Raises BadValue unless h0 > 0, 0 < c1 < 1, 0 < backtrack < 1 <= grow.
     """
 
-    h0: Number = 1.0
-    c1: Number = 1e-4
-    backtrack: Number = 0.5
-    grow: Number = 2.0
+    h0: Annotated[Number, StepSize(1e-6, 100.0)] = 1.0
+    c1: Annotated[Number, Range(1e-5, 0.5)] = 1e-4
+    backtrack: Annotated[Number, Range(0.1, 0.95, "linear")] = 0.5
+    grow: Annotated[Number, Range(1.0, 100.0)] = 2.0
 
     name = "armijo"
     source = "Armijo 1966"

@@ -1,7 +1,7 @@
 """The Barzilai-Borwein steps."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from flowopt.core import rows
 from flowopt.core.errors import check_choice, check_positive, check_range
 from flowopt.core.parts import Controller, full
+from flowopt.core.roles import Range, StepSize
 from flowopt.core.state import Memory, Number, Point, Step, Verdict
 
 
@@ -23,10 +24,10 @@ class BarzilaiBorwein(Controller):
     """
 
     variant: Literal[1, 2] = 1
-    h0: Number = 1e-3
-    grow: Number = 10.0
-    h_min: float = 1e-30
-    h_max: float = 1e30
+    h0: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3
+    grow: Annotated[Number, Range(1.0, 100.0)] = 10.0
+    h_min: Annotated[float, Range(1e-6, 1.0)] = 1e-30
+    h_max: Annotated[float, Range(1e-4, 1e3)] = 1e30
 
     name = "barzilai_borwein"
     source = "Barzilai, Borwein 1988, eqs 5, 6"

@@ -1,11 +1,13 @@
 """No control: the same step for ever."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
 from flowopt.core.errors import check_positive
 from flowopt.core.parts import Controller, full
+from flowopt.core.roles import StepSize
 from flowopt.core.state import Memory, Number, Point, Step, Verdict
 
 
@@ -13,7 +15,7 @@ from flowopt.core.state import Memory, Number, Point, Step, Verdict
 class Fixed(Controller):
     """Fixed step size h, in units of the system's time. Raises BadValue for h <= 0."""
 
-    h: Number
+    h: Annotated[Number, StepSize(1e-6, 10.0)]
 
     name = "fixed"
     source = ""

@@ -1,11 +1,13 @@
 """A step size that grows by itself, for schemes that shorten it."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
 from flowopt.core.errors import check_limit, check_positive, check_range
 from flowopt.core.parts import Controller, full
+from flowopt.core.roles import Range, StepSize
 from flowopt.core.state import Memory, Number, Point, Step, Verdict
 
 
@@ -21,9 +23,9 @@ class Growing(Controller):
     Raises BadValue unless h0 > 0, growth >= 1 and h_max > 0.
     """
 
-    h0: Number = 1.0
-    growth: Number = 2.0
-    h_max: Number = 10.0
+    h0: Annotated[Number, StepSize(1e-6, 10.0)] = 1.0
+    growth: Annotated[Number, Range(1.0, 10.0)] = 2.0
+    h_max: Annotated[Number, Range(1e-4, 1e3)] = 10.0
 
     name = "growing"
     source = "Vaswani et al. 2019, the resetting of SGD + Armijo"

@@ -1,7 +1,7 @@
 """Hypergradient descent on the step size."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from flowopt.core import rows
 from flowopt.core.errors import check_choice, check_positive
 from flowopt.core.parts import Controller, full
+from flowopt.core.roles import LearningRate, Range
 from flowopt.core.state import Memory, Number, Point, Step, Verdict
 
 
@@ -24,8 +25,8 @@ class Hypergradient(Controller):
     Raises BadValue for lr <= 0 or hyper_lr <= 0.
     """
 
-    lr: Number
-    hyper_lr: Number = 1e-3
+    lr: Annotated[Number, LearningRate(1e-6, 10.0)]
+    hyper_lr: Annotated[Number, Range(1e-9, 0.1)] = 1e-3
     rule: Literal["additive", "multiplicative"] = "multiplicative"
 
     name = "hypergradient"

@@ -1,12 +1,14 @@
 """Local truncation error control as ECCO-DNN has it."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
 from flowopt.core import rows
 from flowopt.core.errors import check_limit, check_positive
 from flowopt.core.parts import Controller
+from flowopt.core.roles import Range, StepSize
 from flowopt.core.state import Memory, Number, Point, Step, Verdict
 
 
@@ -23,8 +25,8 @@ class LTE(Controller):
     Raises BadValue for eta <= 0 or h_max <= 0.
     """
 
-    eta: Number
-    h_max: Number = 1.0
+    eta: Annotated[Number, StepSize(1e-5, 100.0)]
+    h_max: Annotated[Number, Range(1e-4, 1e3)] = 1.0
 
     name = "lte"
     source = "ECCO-DNN eqs 14, 15"

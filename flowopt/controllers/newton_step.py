@@ -1,7 +1,7 @@
 """TLR: a damped Newton step on the learning rate itself."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from flowopt.core import rows
 from flowopt.core.errors import BadValue, check_choice, check_count, check_limit, check_positive, check_range
 from flowopt.core.parts import Controller, full
+from flowopt.core.roles import EpochLength, LearningRate, Range
 from flowopt.core.state import Memory, Number, Point, Step, Verdict
 
 
@@ -30,14 +31,14 @@ class NewtonStep(Controller):
     Raises BadValue for lr, gamma, max_factor or K out of range, or p without batches_per_epoch.
     """
 
-    lr: Number
-    gamma: Number = 0.33
-    K: int | None = None
-    p: float = 0.20
-    batches_per_epoch: int | None = None
+    lr: Annotated[Number, LearningRate(1e-6, 10.0)]
+    gamma: Annotated[Number, Range(0.05, 1.0)] = 0.33
+    K: Annotated[int | None, Range(1, 1000)] = None
+    p: Annotated[float, Range(0.01, 1.0)] = 0.20
+    batches_per_epoch: Annotated[int | None, EpochLength(unless="K")] = None
     schedule: Literal["in_step", "lagged"] = "in_step"
     guard: bool = True
-    max_factor: Number = 100.0
+    max_factor: Annotated[Number, Range(1.1, 100.0)] = 100.0
 
     name = "newton_step"
     source = "TLR eq 8"

@@ -1,7 +1,7 @@
 """ELRA's step size: the one that makes the next gradient orthogonal to this one."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from flowopt.core import rows
 from flowopt.core.errors import BadValue, check_choice, check_count, check_positive, check_range
 from flowopt.core.parts import Controller, full
+from flowopt.core.roles import EpochLength, Range, StepSize
 from flowopt.core.state import Memory, Number, Point, Step, Verdict
 
 H_MIN, H_MAX = 1e-8, 1e6
@@ -37,14 +38,14 @@ class OrthogonalGradient(Controller):
     Raises BadValue for numbers out of range and for ``retrace="epoch"`` without an epoch_length.
     """
 
-    alpha0: Number = 1e-3
-    kappa: Number | Literal["auto"] = 1.0
-    gamma_max: Number = 1e6
+    alpha0: Annotated[Number, StepSize(1e-8, 1.0)] = 1e-3
+    kappa: Annotated[Number | Literal["auto"], Range(0.25, 4.0)] = 1.0
+    gamma_max: Annotated[Number, Range(2.0, 1e6)] = 1e6
     retrace: Literal["initial", "epoch"] | None = "initial"
     retrace_formula: Literal["corrected", "printed"] = "corrected"
-    crop: Number | None = None
-    warmup: Number | None = None
-    epoch_length: int | None = None
+    crop: Annotated[Number | None, Range(1e-3, 100.0)] = None
+    warmup: Annotated[Number | None, Range(1e-6, 0.1)] = None
+    epoch_length: Annotated[int | None, EpochLength()] = None
 
     name = "orthogonal_gradient"
     source = "ELRA sections 3.1, 3.2"

@@ -1,6 +1,7 @@
 """Proportional-integral control of an error estimate, with accept and reject."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from flowopt.core import rows
 from flowopt.core.errors import check_limit, check_positive, check_range
 from flowopt.core.parts import Controller, full
+from flowopt.core.roles import Range, StepSize
 from flowopt.core.state import Memory, Number, Point, Step, Verdict
 
 
@@ -23,13 +25,13 @@ class PI(Controller):
     Raises BadValue for tolerances or factors out of range.
     """
 
-    rtol: Number = 1e-6
-    atol: Number = 1e-9
-    h0: Number | None = None
-    h_max: Number = float("inf")
-    safety: Number = 0.9
-    factor_min: Number = 0.2
-    factor_max: Number = 5.0
+    rtol: Annotated[Number, StepSize(1e-10, 1.0)] = 1e-6
+    atol: Annotated[Number, Range(1e-12, 0.1)] = 1e-9
+    h0: Annotated[Number | None, Range(1e-8, 1.0)] = None
+    h_max: Annotated[Number, Range(1e-4, 1e3)] = float("inf")
+    safety: Annotated[Number, Range(0.1, 1.0, "linear")] = 0.9
+    factor_min: Annotated[Number, Range(0.05, 0.9, "linear")] = 0.2
+    factor_max: Annotated[Number, Range(1.1, 20.0)] = 5.0
 
     name = "pi"
     source = "Gustafsson 1991"

@@ -1,6 +1,7 @@
 """Polyak's step size."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from flowopt.core.errors import check_limit, check_positive, check_range
 from flowopt.core.parts import Controller
 from flowopt.core.reasons import Reason, not_above
+from flowopt.core.roles import LowerBound, Range, StepSize
 from flowopt.core.state import Evaluation, Memory, Number, Point, Step, Verdict
 
 
@@ -22,9 +24,9 @@ class Polyak(Controller):
     Raises BadValue for scale <= 0 or h_max <= 0.
     """
 
-    f_star: Number = 0.0
-    scale: Number = 1.0
-    h_max: Number = float("inf")
+    f_star: Annotated[Number, LowerBound()] = 0.0
+    scale: Annotated[Number, StepSize(1e-2, 10.0)] = 1.0
+    h_max: Annotated[Number, Range(1e-4, 1e3)] = float("inf")
 
     name = "polyak"
     source = "Polyak 1969"

@@ -1,6 +1,7 @@
 """Local truncation error control that also stays inside the stability limit (ours)."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from flowopt.core import rows
 from flowopt.core.errors import check_limit, check_positive, check_range
 from flowopt.core.parts import Controller
+from flowopt.core.roles import Range, StepSize
 from flowopt.core.state import Memory, Number, Point, Step, Verdict
 
 
@@ -36,9 +38,9 @@ class StabilityLimitedLTE(Controller):
     outside (0, 1].
     """
 
-    eta: Number
-    h_max: Number = 1.0
-    safety: Number = 0.5
+    eta: Annotated[Number, StepSize(1e-5, 100.0)]
+    h_max: Annotated[Number, Range(1e-4, 1e3)] = 1.0
+    safety: Annotated[Number, Range(0.1, 1.0, "linear")] = 0.5
 
     name = "stability_limited_lte"
     source = "ours; after ECCO-DNN eq 14 and Malitsky, Mishchenko 2020"

@@ -1,12 +1,14 @@
 """A step size that falls at fixed intervals."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from flowopt.core.errors import check_count, check_positive, check_range
 from flowopt.core.parts import Controller, full
+from flowopt.core.roles import LearningRate, Range
 from flowopt.core.state import Memory, Number, Point, Step, Verdict
 
 
@@ -21,9 +23,9 @@ class StepDecay(Controller):
     Raises BadValue unless lr > 0, 0 < factor <= 1 and every >= 1.
     """
 
-    lr: Number
-    factor: Number = 0.1
-    every: int = 1000
+    lr: Annotated[Number, LearningRate(1e-6, 10.0)]
+    factor: Annotated[Number, Range(0.01, 0.9)] = 0.1
+    every: Annotated[int, Range(10, 100_000)] = 1000
 
     name = "step_decay"
     source = "Ge et al. 2019; compared with in TLR section 3"

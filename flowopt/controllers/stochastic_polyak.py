@@ -1,6 +1,7 @@
 """Polyak's step size for batches."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from flowopt.controllers.polyak import Polyak
 from flowopt.core.errors import check_positive, check_range
 from flowopt.core.parts import full
+from flowopt.core.roles import Range, StepSize
 from flowopt.core.state import Evaluation, Memory, Number, Point, Step, Verdict
 
 
@@ -24,8 +26,9 @@ class StochasticPolyak(Polyak):
     authors' code h is 0 for ever after). Raises BadValue for scale, h_max or h0 <= 0, or growth < 1.
     """
 
-    growth: Number = 2.0
-    h0: Number = 1.0
+    scale: Annotated[Number, Range(0.5, 10.0)] = 1.0
+    growth: Annotated[Number, Range(1.0, 10.0)] = 2.0
+    h0: Annotated[Number, StepSize(1e-6, 100.0)] = 1.0
 
     name = "stochastic_polyak"
     source = "Loizou et al. 2021, SPS_max with smoothing"

@@ -25,8 +25,16 @@ from .parts import System as System
 from .parts import Transform as Transform
 from .parts import full as full
 from .parts import times as times
+from .roles import Average as Average
+from .roles import EpochLength as EpochLength
+from .roles import Epsilon as Epsilon
+from .roles import LearningRate as LearningRate
 from .roles import LowerBound as LowerBound
+from .roles import MomentumFactor as MomentumFactor
+from .roles import Range as Range
+from .roles import Seed as Seed
 from .roles import StepSize as StepSize
+from .roles import WeightDecay as WeightDecay
 from .state import Evaluation as Evaluation
 from .state import Measure as Measure
 from .state import Memory as Memory

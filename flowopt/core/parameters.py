@@ -156,12 +156,12 @@ def hint(name: str, known: Iterable[str]) -> str:
     return f"what is elsewhere called {name} is called {ours} here" + (f"; {meaning}" if meaning else "")
 
 
-def warn_of_a_factor(weight_decay: Any) -> None:
-    """Warn of an L2 rate for ELRA that was meant as the paper's factor of the weights, which is close to 1."""
-    value = as_parameter("elra", "weight_decay", weight_decay)
+def warn_of_a_factor(owner: str, name: str, rate: Any, factor: str) -> None:
+    """Warn of a rate of L2 that was meant as the paper's factor of the weights, close to 1: that is called `factor`."""
+    value = as_parameter(owner, name, rate)
     if isinstance(value, (float, int, Tensor)) and bool((torch.as_tensor(value) > 0.5).any()):
         warnings.warn(
-            f"elra: weight_decay = {shown(weight_decay)} is a rate of L2, 0 for none, as it is of every method; "
-            "the factor that ELRA multiplies the weights by in every step (0.9997 in the paper) is called shrink",
+            f"{owner}: {name} = {shown(rate)} is a rate of L2, 0 for none, as it is of every method; "
+            f"the factor that {owner} multiplies the weights by in every step (0.9997 in the paper) is called {factor}",
             stacklevel=3,
         )

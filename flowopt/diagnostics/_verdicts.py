@@ -17,16 +17,6 @@ if TYPE_CHECKING:
 FEW, MOST = 0.01, 0.99
 """Shares up to which an optimizer is called plain, and from which on fully adaptive."""
 
-ROOT = "alpha / sqrt(eps / (1 - beta2))"
-RATES = {"eadam": ROOT, "adamomentum": ROOT, "adabelief": "alpha / (sqrt(eps / (1 - beta2)) + eps)"}
-"""The rate at large eps of the systems of which it is not alpha / eps."""
-REMARKS = {
-    "adamod": " (less as long as the average that bounds it is)",
-    "diffgrad": " (times its friction, 1/2 to 1)",
-    "madgrad": " (of gradients times the square root of the step's number)",
-}
-"""What else there is to say of the rate."""
-
 
 def verdict(share: AdaptiveShare, rules: Sequence[Rule]) -> str:
     """What an optimizer with these rules is at the eps of the share: plain (momentum) SGD, fully adaptive, a mixture.
@@ -82,7 +72,7 @@ def share_table(shares: Sequence[AdaptiveShare], rules: Sequence[Rule]) -> Table
     from rich.table import Table
 
     table = Table(title="share of z_hat above eps", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in ("eps", "of all", "without zeros", RATES.get(rules[0].system.name, "alpha / eps")):
+    for head in ("eps", "of all", "without zeros", rules[0].system.plain_formula):
         table.add_column(head, justify="right", no_wrap=True)
     for share in shares:
         overall = share.overall
@@ -92,11 +82,11 @@ def share_table(shares: Sequence[AdaptiveShare], rules: Sequence[Rule]) -> Table
 
 def _plain(eps: float, rules: Sequence[Rule]) -> str:
     kind = "momentum SGD" if all(rule.momentum for rule in rules) else "plain SGD"
-    name = rules[0].system.name
-    remark = REMARKS.get(name, "")
+    system = rules[0].system
+    remark = f" ({system.plain_remark})" if system.plain_remark else ""
     if not remark and all(rule.averages for rule in rules):
         remark = f" (torch.optim.SGD: lr = {_rates([rule.sgd_rate(eps) for rule in rules])} and momentum = beta1)"
-    return f"{kind} with rate {RATES.get(name, 'alpha / eps')} = {_rate(eps, rules)}{remark}"
+    return f"{kind} with rate {system.plain_formula} = {_rate(eps, rules)}{remark}"
 
 
 def _rate(eps: float, rules: Sequence[Rule]) -> str:

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from flowopt.core._registry import lookup
 from flowopt.core.errors import BadValue
 from flowopt.core.parts import System
+from flowopt.core.roles import MomentumFactor, values
 from flowopt.diagnostics._histogram import PIECE
 from flowopt.diagnostics._readers import Group, Memory, known, reader_of
 from flowopt.networks._optimizer import FlowOptimizer
@@ -42,11 +43,12 @@ class Rule(NamedTuple):
     @property
     def averages(self) -> bool:
         """Whether the momentum is an average of gradients, where that of torch.optim.SGD is their sum."""
-        return self.momentum and hasattr(self.system, "beta1")
+        return self.momentum and bool(values(self.system, MomentumFactor))
 
     def sgd_rate(self, eps: float) -> float:
         """The lr of torch.optim.SGD(momentum=beta1) with which it makes the same steps in the long run."""
-        return self.plain_rate(eps) * (1 - float(getattr(self.system, "beta1")))  # noqa: B009 (not all flows have it)
+        (kept,) = values(self.system, MomentumFactor).values()
+        return self.plain_rate(eps) * (1 - float(kept))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: the system's name and parameters, and the rest."""
@@ -114,7 +116,8 @@ def rules(optimizer: Optimizer) -> list[Rule]:
     optimizer = _inner(optimizer)
     if isinstance(optimizer, FlowOptimizer):
         system = _own_system(optimizer)
-        return [Rule(system, rate, hasattr(system, "beta1")) for rate in _own_rates(optimizer)]
+        momentum = bool(values(system, MomentumFactor))
+        return [Rule(system, rate, momentum) for rate in _own_rates(optimizer)]
     reader = reader_of(optimizer)
     return [Rule(reader.system(group), float(group["lr"]), reader.momentum(group)) for group in optimizer.param_groups]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from flowopt.core.errors import BadValue, check_range
 from flowopt.core.kernel import Report, judge, propose, start
 from flowopt.core.memory import ran_out
 from flowopt.core.method import Method
+from flowopt.core.roles import Seed
 from flowopt.core.state import Point, Status
 from flowopt.functions._course import WATCHED, Best, Course
 from flowopt.functions._objective import Objective
@@ -38,7 +39,7 @@ def minimize(
     ftol: float | None = None,
     t_end: float | None = None,
     record_every: int = 1,
-    seed: int = 0,
+    seed: Annotated[int, Seed()] = 0,
     callback: Callback | None = None,
     progress: bool = False,
     *,

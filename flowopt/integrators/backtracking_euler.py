@@ -1,6 +1,7 @@
 """Forward Euler with a line search inside the step."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from flowopt.core import rows
 from flowopt.core.errors import check_count, check_positive, check_range
 from flowopt.core.parts import System
+from flowopt.core.roles import Range
 from flowopt.core.state import Measure, Move, Number, Point
 from flowopt.integrators.euler import ForwardEuler
 
@@ -29,9 +31,9 @@ class BacktrackingEuler(ForwardEuler):
     Raises BadValue unless 0 < c1 < 1, 0 < backtrack < 1 and tries >= 1.
     """
 
-    c1: Number = 0.1
-    backtrack: Number = 0.9
-    tries: int = 100
+    c1: Annotated[Number, Range(1e-5, 0.5)] = 0.1
+    backtrack: Annotated[Number, Range(0.1, 0.95, "linear")] = 0.9
+    tries: Annotated[int, Range(2, 200)] = 100
 
     name = "backtracking_euler"
     source = "Vaswani et al. 2019, SGD + Armijo; Armijo 1966"

@@ -1,7 +1,7 @@
 """Backward Euler."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from flowopt.core import rows
 from flowopt.core.errors import check_count, check_positive
 from flowopt.core.parts import Integrator, System
+from flowopt.core.roles import Range
 from flowopt.core.state import Evaluation, Measure, Move, Point, Rate, State
 from flowopt.integrators._krylov import gmres
 
@@ -30,8 +31,8 @@ class BackwardEuler(Integrator):
     Raises BadValue for tolerance <= 0 or max_iterations < 1.
     """
 
-    tolerance: float = 1e-10
-    max_iterations: int = 20
+    tolerance: Annotated[float, Range(1e-14, 0.1)] = 1e-10
+    max_iterations: Annotated[int, Range(1, 100)] = 20
 
     name = "backward_euler"
     source = "Curtiss, Hirschfelder 1952"

@@ -8,6 +8,7 @@ from typing import Any
 from flowopt.core.errors import BadValue, UnknownName, check_positive
 from flowopt.core.method import Method
 from flowopt.core.parameters import as_parameter, hint
+from flowopt.core.roles import Epsilon, LearningRate, roles
 from flowopt.methods._naming import METHODS
 
 
@@ -26,8 +27,8 @@ def method(name: str, **parameters: Any) -> Method:
         if parameter not in entry.defaults:
             raise UnknownName(f"parameter of {name}", parameter, entry.defaults, hint(parameter, entry.defaults))
     parameters = {parameter: as_parameter(name, parameter, value) for parameter, value in parameters.items()}
-    for parameter in ("lr", "eps"):  # an eps of 0 would make 0/0 of what has no gradient
-        if parameter in parameters:
+    for parameter in roles(entry.build, LearningRate) | roles(entry.build, Epsilon):
+        if parameter in parameters:  # the part would know it by another name, or let an eps of 0 pass
             check_positive(name, **{parameter: parameters[parameter]})
     try:
         built = entry.build(**parameters)

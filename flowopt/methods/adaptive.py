@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from flowopt.controllers.fixed import Fixed
 from flowopt.core.method import Method
-from flowopt.core.roles import StepSize
+from flowopt.core.roles import L2, Average, Denominator, GradientAverage, LearningRate, SquareAverage, WeightDecay
 from flowopt.core.state import Number
 from flowopt.integrators.symplectic import SymplecticEuler
 from flowopt.methods._naming import named
@@ -44,7 +44,7 @@ ADAGRAD = """@article{duchi2011adaptive,
 
 @named("AdaGrad", ADAGRAD)
 def adagrad(
-    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-2, eps: Number = 1e-10, weight_decay: Number = 0.0
+    lr: Annotated[Number, LearningRate(1e-5, 10.0)] = 1e-2, eps: Denominator = 1e-10, weight_decay: L2 = 0.0
 ) -> Method:
     """AdaGrad, which is torch.optim.Adagrad: the gradient over the root of the sum of all squared gradients."""
     return _published(AdaGrad(step=lr, eps=eps, weight_decay=weight_decay))
@@ -61,10 +61,10 @@ RMSPROP = """@misc{tieleman2012rmsprop,
 
 @named("RMSprop", RMSPROP)
 def rmsprop(
-    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-2,
-    beta2: Number = 0.99,
-    eps: Number = 1e-8,
-    weight_decay: Number = 0.0,
+    lr: Annotated[Number, LearningRate(1e-5, 10.0)] = 1e-2,
+    beta2: SquareAverage = 0.99,
+    eps: Denominator = 1e-8,
+    weight_decay: L2 = 0.0,
 ) -> Method:
     """RMSprop, which is torch.optim.RMSprop(alpha=beta2): the gradient over the root of the mean squared gradient."""
     return _published(RMSprop(step=lr, beta2=beta2, eps=eps, weight_decay=weight_decay))
@@ -81,11 +81,11 @@ ADAM = """@inproceedings{kingma2015adam,
 
 @named("Adam", ADAM)
 def adam(
-    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
-    beta1: Number = 0.9,
-    beta2: Number = 0.999,
-    eps: Number = 1e-8,
-    weight_decay: Number = 0.0,
+    lr: Annotated[Number, LearningRate(1e-5, 10.0)] = 1e-3,
+    beta1: GradientAverage = 0.9,
+    beta2: SquareAverage = 0.999,
+    eps: Denominator = 1e-8,
+    weight_decay: L2 = 0.0,
 ) -> Method:
     """Adam, which is torch.optim.Adam: the mean gradient over the root of the mean squared gradient."""
     return _published(Adam(step=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
@@ -102,11 +102,11 @@ ADAMW = """@inproceedings{loshchilov2019decoupled,
 
 @named("AdamW", ADAMW, "the decay of a step is lr weight_decay, as in torch.optim.AdamW")
 def adamw(
-    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
-    beta1: Number = 0.9,
-    beta2: Number = 0.999,
-    eps: Number = 1e-8,
-    weight_decay: Number = 1e-2,
+    lr: Annotated[Number, LearningRate(1e-5, 10.0)] = 1e-3,
+    beta1: GradientAverage = 0.9,
+    beta2: SquareAverage = 0.999,
+    eps: Denominator = 1e-8,
+    weight_decay: Annotated[Number, WeightDecay(1e-4, 1.0, decoupled=True)] = 1e-2,
 ) -> Method:
     """AdamW, which is torch.optim.AdamW: Adam with a weight decay that the gradients know nothing of."""
     system = Adam(step=lr, beta1=beta1, beta2=beta2, eps=eps)
@@ -124,11 +124,11 @@ AMSGRAD = """@inproceedings{reddi2018convergence,
 
 @named("AMSGrad", AMSGRAD, "with the bias corrections of Adam, as in torch (the paper has none)")
 def amsgrad(
-    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
-    beta1: Number = 0.9,
-    beta2: Number = 0.999,
-    eps: Number = 1e-8,
-    weight_decay: Number = 0.0,
+    lr: Annotated[Number, LearningRate(1e-5, 10.0)] = 1e-3,
+    beta1: GradientAverage = 0.9,
+    beta2: SquareAverage = 0.999,
+    eps: Denominator = 1e-8,
+    weight_decay: L2 = 0.0,
 ) -> Method:
     """AMSGrad, which is torch.optim.Adam(amsgrad=True): Adam whose mean squared gradient never falls."""
     return _published(AMSGrad(step=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
@@ -149,11 +149,11 @@ DIFFGRAD = """@article{dubey2020diffgrad,
 
 @named("DiffGrad", DIFFGRAD, 'form="paper": eps beside the corrected root (the authors\' code: uncorrected)')
 def diffgrad(
-    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
-    beta1: Number = 0.9,
-    beta2: Number = 0.999,
-    eps: Number = 1e-8,
-    weight_decay: Number = 0.0,
+    lr: Annotated[Number, LearningRate(1e-5, 10.0)] = 1e-3,
+    beta1: GradientAverage = 0.9,
+    beta2: SquareAverage = 0.999,
+    eps: Denominator = 1e-8,
+    weight_decay: L2 = 0.0,
     form: Literal["paper", "library"] = "paper",
 ) -> Method:
     """DiffGrad: Adam that is slowed down to half where the gradient hardly changes."""
@@ -177,12 +177,12 @@ ADAMOD = """@misc{ding2019adamod,
     "among them, and eps beside the uncorrected root)",
 )
 def adamod(
-    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
-    beta1: Number = 0.9,
-    beta2: Number = 0.999,
-    beta3: Number = 0.9999,
-    eps: Number = 1e-8,
-    weight_decay: Number = 0.0,
+    lr: Annotated[Number, LearningRate(1e-5, 10.0)] = 1e-3,
+    beta1: GradientAverage = 0.9,
+    beta2: SquareAverage = 0.999,
+    beta3: Annotated[Number, Average(0.9, 0.99999)] = 0.9999,
+    eps: Denominator = 1e-8,
+    weight_decay: L2 = 0.0,
     form: Literal["paper", "library"] = "paper",
 ) -> Method:
     """AdaMod: Adam whose learning rates do not exceed their own average."""
@@ -212,11 +212,11 @@ EPSILON = """@misc{silva2023epsilon,
 
 @named("AdaBelief", ADABELIEF + EPSILON, _HISTOGRAMS)
 def adabelief(
-    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
-    beta1: Number = 0.9,
-    beta2: Number = 0.999,
-    eps: Number = 1e-16,
-    weight_decay: Number = 0.0,
+    lr: Annotated[Number, LearningRate(1e-5, 10.0)] = 1e-3,
+    beta1: GradientAverage = 0.9,
+    beta2: SquareAverage = 0.999,
+    eps: Denominator = 1e-16,
+    weight_decay: L2 = 0.0,
 ) -> Method:
     """AdaBelief: Adam that divides by how far the gradient is from its mean."""
     return _published(AdaBelief(step=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
@@ -236,10 +236,10 @@ DEFAZIO = """@article{defazio2022momentumized,
 
 @named("MADGRAD", DEFAZIO, "Algorithm 1, with lr where the authors' code has lr + eps")
 def madgrad(
-    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-2,
-    beta1: Number = 0.9,
-    eps: Number = 1e-6,
-    weight_decay: Number = 0.0,
+    lr: Annotated[Number, LearningRate(1e-5, 10.0)] = 1e-2,
+    beta1: GradientAverage = 0.9,
+    eps: Denominator = 1e-6,
+    weight_decay: L2 = 0.0,
     dual_averaging: bool = True,
 ) -> Method:
     """MADGRAD: dual averaging with momentum, the gradients' sum over the cube root of the sum of their squares."""
@@ -258,11 +258,11 @@ EADAM = """@misc{yuan2020eadam,
 
 @named("EAdam", EADAM + EPSILON, _HISTOGRAMS)
 def eadam(
-    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
-    beta1: Number = 0.9,
-    beta2: Number = 0.999,
-    eps: Number = 1e-8,
-    weight_decay: Number = 0.0,
+    lr: Annotated[Number, LearningRate(1e-5, 10.0)] = 1e-3,
+    beta1: GradientAverage = 0.9,
+    beta2: SquareAverage = 0.999,
+    eps: Denominator = 1e-8,
+    weight_decay: L2 = 0.0,
 ) -> Method:
     """EAdam: Adam with eps added to the mean squared gradient in every step."""
     return _published(EAdam(step=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
@@ -280,11 +280,11 @@ ADAMOMENTUM = """@misc{wang2021adamomentum,
 
 @named("AdaMomentum", ADAMOMENTUM + EPSILON, _HISTOGRAMS)
 def adamomentum(
-    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
-    beta1: Number = 0.9,
-    beta2: Number = 0.999,
-    eps: Number = 1e-16,
-    weight_decay: Number = 0.0,
+    lr: Annotated[Number, LearningRate(1e-5, 10.0)] = 1e-3,
+    beta1: GradientAverage = 0.9,
+    beta2: SquareAverage = 0.999,
+    eps: Denominator = 1e-16,
+    weight_decay: L2 = 0.0,
 ) -> Method:
     """AdaMomentum: EAdam that squares the mean gradient in place of the gradient."""
     return _published(AdaMomentum(step=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))

@@ -14,7 +14,7 @@ from flowopt.controllers.step_decay import StepDecay
 from flowopt.controllers.stochastic_polyak import StochasticPolyak
 from flowopt.core.errors import check_count, check_positive, check_range
 from flowopt.core.method import Method
-from flowopt.core.roles import LowerBound, StepSize
+from flowopt.core.roles import EpochLength, LearningRate, LowerBound, MomentumFactor, Range, StepSize
 from flowopt.core.state import Number
 from flowopt.integrators.backtracking_euler import BacktrackingEuler
 from flowopt.integrators.euler import ForwardEuler
@@ -40,7 +40,7 @@ CAUCHY = """@article{cauchy1847,
 
 
 @named("gradient descent", CAUCHY)
-def gd(lr: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3) -> Method:
+def gd(lr: Annotated[Number, LearningRate(1e-6, 10.0)] = 1e-3) -> Method:
     """Gradient descent: gradient flow by forward Euler with a fixed step, which is torch.optim.SGD(lr).
 
     The default is half the stability limit 2/1002 of Rosenbrock's minimum.
@@ -61,7 +61,9 @@ POLYAK_1964 = """@article{polyak1964,
 
 
 @named("gradient descent with momentum: Polyak's heavy ball, its memory counted in steps; ECDSep eq 13", POLYAK_1964)
-def gdm(lr: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3, beta: Number = 0.9) -> Method:
+def gdm(
+    lr: Annotated[Number, LearningRate(1e-6, 10.0)] = 1e-3, beta: Annotated[Number, MomentumFactor(0.0, 0.999)] = 0.9
+) -> Method:
     """Gradient descent with momentum by symplectic Euler, which is torch.optim.SGD(lr, momentum=beta).
 
     p <- beta p - grad f, q <- q + lr p.
@@ -83,7 +85,9 @@ NESTEROV = """@article{su2016,
 
 
 @named("Nesterov; Su, Boyd, Candes", NESTEROV)
-def nesterov(lr: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3, r: Number = 3.0) -> Method:
+def nesterov(
+    lr: Annotated[Number, LearningRate(1e-6, 10.0)] = 1e-3, r: Annotated[Number, Range(1.0, 30.0)] = 3.0
+) -> Method:
     """Nesterov's accelerated gradient: Nesterov's flow by look-ahead Euler with h = sqrt(lr).
 
     With r = 3 the momentum factor is Nesterov's k/(k+3).
@@ -106,7 +110,10 @@ ARMIJO = """@article{armijo1966,
 
 @named("Armijo line search", ARMIJO)
 def armijo(
-    h0: Annotated[Number, StepSize(1e-6, 100.0)] = 1.0, c1: Number = 1e-4, backtrack: Number = 0.5, grow: Number = 2.0
+    h0: Annotated[Number, StepSize(1e-6, 100.0)] = 1.0,
+    c1: Annotated[Number, Range(1e-5, 0.5)] = 1e-4,
+    backtrack: Annotated[Number, Range(0.1, 0.95, "linear")] = 0.5,
+    grow: Annotated[Number, Range(1.0, 100.0)] = 2.0,
 ) -> Method:
     """Gradient descent with Armijo backtracking."""
     return Method(GradientFlow(), ForwardEuler(), Armijo(h0, c1, backtrack, grow))
@@ -128,7 +135,7 @@ POLYAK_1969 = """@article{polyak1969,
 def polyak(
     f_star: Annotated[Number, LowerBound()] = 0.0,
     scale: Annotated[Number, StepSize(1e-2, 10.0)] = 1.0,
-    h_max: Number = float("inf"),
+    h_max: Annotated[Number, Range(1e-4, 1e3)] = float("inf"),
 ) -> Method:
     """Gradient descent with Polyak's step size; f_star is the minimum of f, or a lower bound."""
     return Method(GradientFlow(), ForwardEuler(), Polyak(f_star, scale, h_max))
@@ -145,7 +152,11 @@ STEP_DECAY = """@inproceedings{ge2019,
 
 
 @named("step decay", STEP_DECAY)
-def step_decay(lr: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3, factor: Number = 0.1, every: int = 1000) -> Method:
+def step_decay(
+    lr: Annotated[Number, LearningRate(1e-6, 10.0)] = 1e-3,
+    factor: Annotated[Number, Range(0.01, 0.9)] = 0.1,
+    every: Annotated[int, Range(10, 100_000)] = 1000,
+) -> Method:
     """Gradient descent whose learning rate falls by a factor every so many steps, which is SGD with StepLR in torch."""
     return Method(GradientFlow(), ForwardEuler(), StepDecay(lr, factor, every))
 
@@ -168,11 +179,11 @@ SPS = """@inproceedings{loizou2021,
 )
 def sps(
     f_star: Annotated[Number, LowerBound()] = 0.0,
-    c: Number = 0.5,
-    epoch_growth: Number = 2.0,
-    batches_per_epoch: int = 500,
+    c: Annotated[Number, Range(0.1, 2.0)] = 0.5,
+    epoch_growth: Annotated[Number, Range(1.0, 10.0)] = 2.0,
+    batches_per_epoch: Annotated[int, EpochLength()] = 500,
     h0: Annotated[Number, StepSize(1e-6, 100.0)] = 1.0,
-    h_max: Number = float("inf"),
+    h_max: Annotated[Number, Range(1e-4, 1e3)] = float("inf"),
 ) -> Method:
     """SPS: gradient descent with Polyak's step on each batch, which may grow by `epoch_growth` in an epoch.
 
@@ -202,12 +213,12 @@ SLS = """@inproceedings{vaswani2019,
 )
 def sls(
     h0: Annotated[Number, StepSize(1e-6, 10.0)] = 1.0,
-    c1: Number = 0.1,
-    backtrack: Number = 0.9,
-    tries: int = 100,
-    epoch_growth: Number = 2.0,
-    batches_per_epoch: int = 500,
-    h_max: Number = 10.0,
+    c1: Annotated[Number, Range(1e-5, 0.5)] = 0.1,
+    backtrack: Annotated[Number, Range(0.1, 0.95, "linear")] = 0.9,
+    tries: Annotated[int, Range(2, 200)] = 100,
+    epoch_growth: Annotated[Number, Range(1.0, 10.0)] = 2.0,
+    batches_per_epoch: Annotated[int, EpochLength()] = 500,
+    h_max: Annotated[Number, Range(1e-4, 1e3)] = 10.0,
 ) -> Method:
     """SLS: gradient descent with an Armijo search on each batch, from a step that may grow from one to the next.
 
@@ -231,7 +242,11 @@ BARZILAI_BORWEIN = """@article{barzilai1988,
 
 
 @named("Barzilai, Borwein", BARZILAI_BORWEIN)
-def bb(variant: Literal[1, 2] = 1, h0: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3, grow: Number = 10.0) -> Method:
+def bb(
+    variant: Literal[1, 2] = 1,
+    h0: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3,
+    grow: Annotated[Number, Range(1.0, 100.0)] = 10.0,
+) -> Method:
     """Gradient descent with the Barzilai-Borwein step size."""
     return Method(GradientFlow(), ForwardEuler(), BarzilaiBorwein(variant, h0, grow))
 
@@ -249,7 +264,9 @@ DORMAND_PRINCE = """@article{dormand1980,
 
 
 @named("gradient flow, Dormand-Prince 5(4)", DORMAND_PRINCE)
-def flow(rtol: Annotated[Number, StepSize(1e-10, 1.0)] = 1e-6, atol: Number = 1e-9) -> Method:
+def flow(
+    rtol: Annotated[Number, StepSize(1e-10, 1.0)] = 1e-6, atol: Annotated[Number, Range(1e-12, 0.1)] = 1e-9
+) -> Method:
     """Gradient flow itself, followed closely by Dormand-Prince 5(4) under PI control."""
     return Method(GradientFlow(), DormandPrince(), PI(rtol, atol))
 
@@ -285,7 +302,9 @@ BRANIN = """@article{branin1972,
 
 
 @named("Newton's flow", BRANIN)
-def newton(dt: Annotated[Number, StepSize(1e-2, 10.0)] = 1.0, damping: Number = 0.0) -> Method:
+def newton(
+    dt: Annotated[Number, StepSize(1e-2, 10.0)] = 1.0, damping: Annotated[Number, Range(1e-6, 1e3)] = 0.0
+) -> Method:
     """Newton's flow by forward Euler; with dt = 1 and no damping, Newton's method."""
     return Method(NewtonFlow(damping), ForwardEuler(), Fixed(dt))
 

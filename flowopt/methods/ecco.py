@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from flowopt.controllers.lte import LTE
 from flowopt.controllers.stability_limited_lte import StabilityLimitedLTE
 from flowopt.core.method import Method
-from flowopt.core.roles import StepSize
+from flowopt.core.roles import Range, StepSize
 from flowopt.core.state import Number
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.methods._naming import named
@@ -33,7 +33,7 @@ def ecco(
     scaling: Literal["identity", "curvature", "gradient_difference"] = "gradient_difference",
     difference: Literal["divide", "multiply"] = "divide",
     normalise: Literal["max", "mean"] | None = None,
-    h_max: Number = 1.0,
+    h_max: Annotated[Number, Range(1e-4, 1e3)] = 1.0,
 ) -> Method:
     """ECCO-DNN as published: scaled gradient flow by forward Euler under truncation-error control.
 
@@ -57,7 +57,9 @@ MALITSKY_MISHCHENKO = """@inproceedings{malitsky2020,
     "ours: ECCO's error control with identity scaling and a second bound from the secant curvature",
 )
 def ecco_stable(
-    eta: Annotated[Number, StepSize(1e-5, 100.0)] = 0.1, safety: Number = 0.5, h_max: Number = 1.0
+    eta: Annotated[Number, StepSize(1e-5, 100.0)] = 0.1,
+    safety: Annotated[Number, Range(0.1, 1.0, "linear")] = 0.5,
+    h_max: Annotated[Number, Range(1e-4, 1e3)] = 1.0,
 ) -> Method:
     """Gradient flow by forward Euler under truncation-error control inside the stability limit (ours)."""
     return Method(GradientFlow(), ForwardEuler(), StabilityLimitedLTE(eta, h_max, safety))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from flowopt.controllers.fixed import Fixed
 from flowopt.core.method import Method
 from flowopt.core.parts import Integrator, Transform
-from flowopt.core.roles import LowerBound, StepSize
+from flowopt.core.roles import L2, LowerBound, Range, StepSize
 from flowopt.core.state import Number
 from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
 from flowopt.methods._naming import named
@@ -47,13 +47,13 @@ ECDSEP = """@article{deluca2023ecdsep,
     "3.3 says after); with tune_F0, Algorithm 2, the shift is part of the force (it is not in the authors' code)",
 )
 def ecdsep(
-    exponent: Number = 1.0,
+    exponent: Annotated[Number, Range(0.1, 10.0)] = 1.0,
     dt: Annotated[Number, StepSize(1e-3, 10.0)] = 0.4,
-    nu: Number = 1e-5,
+    nu: Annotated[Number, Range(1e-8, 0.1)] = 1e-5,
     F0: Annotated[Number, LowerBound()] = 0.0,
-    delta_energy: Number = 0.0,
+    delta_energy: Annotated[Number, Range(1e-3, 1e3)] = 0.0,
     s: Literal[0, 1] = 1,
-    weight_decay: Number = 0.0,
+    weight_decay: L2 = 0.0,
     conserve_energy: bool = True,
     tune_F0: bool = False,
 ) -> Method:
@@ -77,13 +77,13 @@ def ecdsep(
 
 @named("ECDSep, second order", ECDSEP, "the Strang splitting that the paper names as future work")
 def ecdsep_strang(
-    exponent: Number = 1.0,
+    exponent: Annotated[Number, Range(0.1, 10.0)] = 1.0,
     dt: Annotated[Number, StepSize(1e-3, 10.0)] = 0.4,
-    nu: Number = 1e-5,
+    nu: Annotated[Number, Range(1e-8, 0.1)] = 1e-5,
     F0: Annotated[Number, LowerBound()] = 0.0,
-    delta_energy: Number = 0.0,
+    delta_energy: Annotated[Number, Range(1e-3, 1e3)] = 0.0,
     s: Literal[0, 1] = 1,
-    weight_decay: Number = 0.0,
+    weight_decay: L2 = 0.0,
     conserve_energy: bool = True,
 ) -> Method:
     """ECDSep with the Stoermer-Verlet scheme: the same Hamiltonian to second order, still one gradient a step."""
@@ -113,11 +113,11 @@ BBI = """@inproceedings{deluca2022bbi,
 def bbi(
     dt: Annotated[Number, StepSize(1e-5, 1.0)] = 1e-2,
     v0: Annotated[Number, LowerBound()] = 0.0,
-    added_energy: Number = 0.0,
+    added_energy: Annotated[Number, Range(1e-3, 1e3)] = 0.0,
     conserve_energy: bool = True,
-    fixed_bounces: int = 0,
-    fixed_interval: int = 100,
-    progress_interval: int = 1000,
+    fixed_bounces: Annotated[int, Range(1, 100)] = 0,
+    fixed_interval: Annotated[int, Range(10, 10_000)] = 100,
+    progress_interval: Annotated[int, Range(10, 10_000)] = 1000,
 ) -> Method:
     """BBI: Born-Infeld dynamics by symplectic Euler with bounces, the predecessor of ECDSep."""
     transforms: tuple[Transform, ...] = (Bounces(fixed_bounces, fixed_interval, progress_interval),)

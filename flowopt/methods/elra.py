@@ -8,7 +8,7 @@ from flowopt.controllers.orthogonal import OrthogonalGradient
 from flowopt.core.method import Method
 from flowopt.core.parameters import warn_of_a_factor
 from flowopt.core.parts import Transform
-from flowopt.core.roles import StepSize
+from flowopt.core.roles import EpochLength, Range, StepSize, WeightDecay
 from flowopt.core.state import Number
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.methods._naming import named
@@ -32,15 +32,15 @@ ELRA = """@unpublished{elra,
 )
 def elra(
     alpha0: Annotated[Number, StepSize(1e-8, 1.0)] = 1e-3,
-    kappa: Number | Literal["auto"] = 1.0,
-    gamma_max: Number = 1e6,
+    kappa: Annotated[Number | Literal["auto"], Range(0.25, 4.0)] = 1.0,
+    gamma_max: Annotated[Number, Range(2.0, 1e6)] = 1e6,
     retrace: Literal["initial", "epoch"] | None = "initial",
     retrace_formula: Literal["corrected", "printed"] = "corrected",
-    crop: Number | None = None,
-    warmup: Number | None = None,
-    shrink: Number = 1.0,
-    weight_decay: Number = 0.0,
-    epoch_length: int | None = None,
+    crop: Annotated[Number | None, Range(1e-3, 100.0)] = None,
+    warmup: Annotated[Number | None, Range(1e-6, 0.1)] = None,
+    shrink: Annotated[Number, Range(0.99, 0.99999, "complement")] = 1.0,
+    weight_decay: Annotated[Number, WeightDecay(factor="shrink")] = 0.0,
+    epoch_length: Annotated[int | None, EpochLength()] = None,
     average: bool = False,
 ) -> Method:
     """ELRA: gradient flow by forward Euler, with the step that makes successive gradients orthogonal.
@@ -52,7 +52,7 @@ def elra(
     transforms: tuple[Transform, ...] = (IterateAveraging(epoch_length),) if average else ()
     if not isinstance(shrink, float | int) or shrink != 1:
         transforms += (Shrink(shrink),)
-    warn_of_a_factor(weight_decay)
+    warn_of_a_factor("elra", "weight_decay", weight_decay, "shrink")
     controller = OrthogonalGradient(
         alpha0, kappa, gamma_max, retrace, retrace_formula, crop, warmup, epoch_length if retrace == "epoch" else None
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from flowopt.controllers.hypergradient import Hypergradient
 from flowopt.core.method import Method
-from flowopt.core.roles import StepSize
+from flowopt.core.roles import Denominator, GradientAverage, LearningRate, Range, SquareAverage
 from flowopt.core.state import Number
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.symplectic import SymplecticEuler
@@ -25,8 +25,8 @@ HYPERGRADIENT = """@inproceedings{baydin2018,
 
 @named("hypergradient descent", HYPERGRADIENT, "the two forms as the TLR paper compares them")
 def hypergradient(
-    lr: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3,
-    hyper_lr: Number = 1e-3,
+    lr: Annotated[Number, LearningRate(1e-6, 10.0)] = 1e-3,
+    hyper_lr: Annotated[Number, Range(1e-9, 0.1)] = 1e-3,
     rule: Literal["additive", "multiplicative"] = "multiplicative",
 ) -> Method:
     """Gradient descent whose learning rate descends its own gradient."""
@@ -35,12 +35,12 @@ def hypergradient(
 
 @named("hypergradient Adam", HYPERGRADIENT, "Adam-HD is the additive form")
 def hypergradient_adam(
-    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
-    hyper_lr: Number = 1e-3,
+    lr: Annotated[Number, LearningRate(1e-5, 10.0)] = 1e-3,
+    hyper_lr: Annotated[Number, Range(1e-9, 0.1)] = 1e-3,
     rule: Literal["additive", "multiplicative"] = "additive",
-    beta1: Number = 0.9,
-    beta2: Number = 0.999,
-    eps: Number = 1e-8,
+    beta1: GradientAverage = 0.9,
+    beta2: SquareAverage = 0.999,
+    eps: Denominator = 1e-8,
 ) -> Method:
     """Adam whose learning rate descends its own gradient."""
     return Method(

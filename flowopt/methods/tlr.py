@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from flowopt.controllers.newton_step import NewtonStep
 from flowopt.core.method import Method
-from flowopt.core.roles import StepSize
+from flowopt.core.roles import (
+    Denominator,
+    EpochLength,
+    GradientAverage,
+    LearningRate,
+    MomentumFactor,
+    Range,
+    SquareAverage,
+)
 from flowopt.core.state import Number
 from flowopt.integrators.euler import ForwardEuler
 from flowopt.integrators.symplectic import SymplecticEuler
@@ -29,14 +37,14 @@ TLR = """@inproceedings{retsinas2023tlr,
 
 @named("TLR", TLR, _TLR_READING)
 def tlr(
-    lr: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3,
-    gamma: Number = 0.33,
-    K: int | None = None,
-    p: float = 0.20,
-    batches_per_epoch: int | None = None,
+    lr: Annotated[Number, LearningRate(1e-6, 10.0)] = 1e-3,
+    gamma: Annotated[Number, Range(0.05, 1.0)] = 0.33,
+    K: Annotated[int | None, Range(1, 1000)] = None,
+    p: Annotated[float, Range(0.01, 1.0)] = 0.20,
+    batches_per_epoch: Annotated[int | None, EpochLength(unless="K")] = None,
     schedule: Literal["in_step", "lagged"] = "in_step",
     guard: bool = True,
-    max_factor: Number = 100.0,
+    max_factor: Annotated[Number, Range(1.1, 100.0)] = 100.0,
 ) -> Method:
     """TLR: gradient descent whose learning rate makes a damped Newton step of its own."""
     controller = NewtonStep(lr, gamma, K, p, batches_per_epoch, schedule, guard, max_factor)
@@ -45,15 +53,15 @@ def tlr(
 
 @named("TLR over momentum", TLR, _TLR_READING)
 def tlr_gdm(
-    lr: Annotated[Number, StepSize(1e-6, 10.0)] = 1e-3,
-    beta: Number = 0.9,
-    gamma: Number = 0.33,
-    K: int | None = None,
-    p: float = 0.20,
-    batches_per_epoch: int | None = None,
+    lr: Annotated[Number, LearningRate(1e-6, 10.0)] = 1e-3,
+    beta: Annotated[Number, MomentumFactor(0.0, 0.999)] = 0.9,
+    gamma: Annotated[Number, Range(0.05, 1.0)] = 0.33,
+    K: Annotated[int | None, Range(1, 1000)] = None,
+    p: Annotated[float, Range(0.01, 1.0)] = 0.20,
+    batches_per_epoch: Annotated[int | None, EpochLength(unless="K")] = None,
     schedule: Literal["in_step", "lagged"] = "in_step",
     guard: bool = True,
-    max_factor: Number = 100.0,
+    max_factor: Annotated[Number, Range(1.1, 100.0)] = 100.0,
 ) -> Method:
     """TLR over gradient descent with momentum."""
     controller = NewtonStep(lr, gamma, K, p, batches_per_epoch, schedule, guard, max_factor)
@@ -62,17 +70,17 @@ def tlr_gdm(
 
 @named("TLR over Adam", TLR, "gamma = 0.33 as in the text (the authors' code: 0.20); guarded; K as in `tlr`")
 def tlr_adam(
-    lr: Annotated[Number, StepSize(1e-5, 10.0)] = 1e-3,
-    beta1: Number = 0.9,
-    beta2: Number = 0.999,
-    eps: Number = 1e-8,
-    gamma: Number = 0.33,
-    K: int | None = None,
-    p: float = 0.20,
-    batches_per_epoch: int | None = None,
+    lr: Annotated[Number, LearningRate(1e-5, 10.0)] = 1e-3,
+    beta1: GradientAverage = 0.9,
+    beta2: SquareAverage = 0.999,
+    eps: Denominator = 1e-8,
+    gamma: Annotated[Number, Range(0.05, 1.0)] = 0.33,
+    K: Annotated[int | None, Range(1, 1000)] = None,
+    p: Annotated[float, Range(0.01, 1.0)] = 0.20,
+    batches_per_epoch: Annotated[int | None, EpochLength(unless="K")] = None,
     schedule: Literal["in_step", "lagged"] = "in_step",
     guard: bool = True,
-    max_factor: Number = 100.0,
+    max_factor: Annotated[Number, Range(1.1, 100.0)] = 100.0,
 ) -> Method:
     """TLR over Adam: a Newton step on its learning rate.
 

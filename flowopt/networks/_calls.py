@@ -16,6 +16,7 @@ from flowopt.core._blocks import SCALAR
 from flowopt.core.errors import BadValue, check_range, shown
 from flowopt.core.method import Method
 from flowopt.core.parameters import as_parameter, warn_of_a_factor
+from flowopt.core.roles import Kind, LearningRate, StepSize, WeightDecay, roles, values
 from flowopt.core.state import Number
 from flowopt.methods import METHODS, as_method
 from flowopt.transforms.decoupled_decay import DecoupledDecay
@@ -26,7 +27,7 @@ class NetworkMethod(NamedTuple):
 
     method: Method
     lr: Number
-    """Learning rate of a group: the method's step size where that is a parameter ``lr``, else the factor 1."""
+    """Learning rate of a group: the method's own where it declares one, else the factor 1."""
     unit: float
     """The learning rate at which a group moves by just the controller's step."""
     weight_decay: Number
@@ -34,30 +35,42 @@ class NetworkMethod(NamedTuple):
 
 def network_method(given: str | Method, overrides: dict[str, Any]) -> NetworkMethod:
     """The method for a network, one row. Raises BadValue for one that networks cannot run."""
+    decay_name = next(iter(_declared(given, WeightDecay)), WEIGHT_DECAY)
     overrides, decay = without_decay(given, overrides)
-    weight_decay = as_number("FlowOptimizer", "weight_decay", 0.0 if decay is None else decay)
-    known = METHODS[given].defaults if isinstance(given, str) and given in METHODS else {}
+    weight_decay = as_number("FlowOptimizer", decay_name, 0.0 if decay is None else decay)
+    name = next(iter(_declared(given, LearningRate)), "")
+    default = METHODS[given].defaults[name] if isinstance(given, str) and name else 1.0
     # in the groups a tensor stays the tensor that it is; the method is built with its number
-    lr = as_number(
-        given if isinstance(given, str) else "FlowOptimizer", "lr", overrides.pop("lr", known.get("lr", 1.0))
-    )
-    own = {"lr": float(lr)} if "lr" in known else {}
-    method = as_method(given, overrides | own)
+    lr = as_number(given if isinstance(given, str) else "FlowOptimizer", name or LR, overrides.pop(name or LR, default))
+    method = as_method(given, overrides | ({name: float(lr)} if name else {}))
     for part in method.transforms:
         if isinstance(part, DecoupledDecay):
-            weight_decay = as_number("FlowOptimizer", "weight_decay", overrides.get("weight_decay", part.rate))
+            weight_decay = as_number("FlowOptimizer", decay_name, overrides.get(decay_name, part.rate))
     controller = method.controller
-    if not own:
+    if not name:
         return NetworkMethod(method.for_rows(1, SCALAR), lr, 1.0, weight_decay)
-    if float(lr) not in (controller.parameters.get("h"), controller.parameters.get("lr")):
+    if float(lr) not in values(controller, StepSize).values():
         if isinstance(lr, Tensor):
-            raise BadValue(f"{method.name}: lr = {shown(lr)} is not the lr of the groups, a factor here; give a number")
+            raise BadValue(
+                f"{method.name}: {name} = {shown(lr)} is not the lr of the groups, a factor here; give a number"
+            )
         return NetworkMethod(method.for_rows(1, SCALAR), 1.0, 1.0, weight_decay)
     if controller.adaptive:
         return NetworkMethod(method.for_rows(1, SCALAR), lr, float(lr), weight_decay)
     # a step size that only the groups change: theirs times 1, so that it is exactly theirs
-    method = as_method(given, overrides | {"lr": 1.0})
+    method = as_method(given, overrides | {name: 1.0})
     return NetworkMethod(method.for_rows(1, SCALAR), lr, 1.0, weight_decay)
+
+
+def _declared(given: str | Method, kind: type[Kind]) -> dict[str, Kind]:
+    """The parameters of a named method with that role; none of a Method that is already built."""
+    return roles(METHODS[given].build, kind) if isinstance(given, str) and given in METHODS else {}
+
+
+def network_defaults(name: str) -> dict[str, Any]:
+    """The parameters of a named method in networks, with their defaults: there every method has a weight decay."""
+    own = {} if _declared(name, WeightDecay) else {WEIGHT_DECAY: 0.0}
+    return METHODS[name].defaults | own
 
 
 def as_number(owner: str, name: str, value: Any) -> Number:
@@ -79,14 +92,19 @@ def without_decay(given: str | Method, overrides: Mapping[str, Any]) -> tuple[di
     """
     if isinstance(given, str) and given.partition(":")[0] in ("torch", "scipy"):
         raise BadValue(f"{given} is not a flow of ours; use it directly, a network at a time, as torch.optim offers it")
-    known = METHODS[given].defaults if isinstance(given, str) and given in METHODS else {}
-    left = dict(overrides)
-    if given == "elra":
-        warn_of_a_factor(left.get("weight_decay", 0.0))
-    return left, left.pop("weight_decay", None) if known.get("weight_decay", 0.0) == 0 else None
+    left, own = dict(overrides), _declared(given, WeightDecay)
+    name, role = next(iter(own.items()), (WEIGHT_DECAY, WeightDecay()))
+    if role.decoupled or name not in left:
+        return left, None
+    if role.factor:
+        warn_of_a_factor(str(given), name, left[name], role.factor)
+    decay = left.pop(name)
+    return left | dict.fromkeys(own, 0.0), decay
 
 
-OF_A_GROUP = {"params", "param_names", "lr", "weight_decay", "maximize"}
+LR, WEIGHT_DECAY = "lr", "weight_decay"
+"""What torch calls these two in a parameter group, whatever the method calls them."""
+OF_A_GROUP = {"params", "param_names", LR, WEIGHT_DECAY, "maximize"}
 
 
 @cache
@@ -113,7 +131,7 @@ def checked_group(group: dict[str, Any], method: Method, maximize: bool) -> dict
             )
     if group.get("maximize", maximize) != maximize:
         raise BadValue("maximize belongs to the whole flow: give it to FlowOptimizer")
-    numbers = [name for name in ("lr", "weight_decay") if name in group]
+    numbers = [name for name in (LR, WEIGHT_DECAY) if name in group]
     return group | {name: as_number("param_group", name, group[name]) for name in numbers}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from flowopt.core._blocks import SCALAR, Blocks
 from flowopt.core.errors import BadValue, check_choice, check_count, check_range
 from flowopt.core.method import Method
+from flowopt.core.roles import Seed
 from flowopt.core.state import Measure
 from flowopt.networks._calls import (
     check_call,
@@ -83,7 +84,7 @@ class FlowOptimizer(Optimizer):
         params: Any,
         method: str | Method,
         *,
-        seed: int = 0,
+        seed: Annotated[int, Seed()] = 0,
         maximize: bool = False,
         compile: bool | None = None,
         limiting: ActivationLimiting | None = None,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from flowopt.core.errors import BadValue, check_range
+from flowopt.core.roles import Seed
 from flowopt.problems._dimensions import HUGE, check_dim, join, repeat, vector
 from flowopt.problems._library import library
 from flowopt.problems._problem import Problem
@@ -42,7 +43,7 @@ def quadratic(
     dim: int | None = None,
     condition: float | None = None,
     spectrum: Sequence[float] | None = None,
-    seed: int | None = None,
+    seed: Annotated[int | None, Seed()] = None,
 ) -> Problem:
     """A quadratic sum lambda_i x_i^2 / 2 of a given spectrum, or of a given condition number.
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from flowopt.core.errors import BadValue, check_range
+from flowopt.core.roles import Seed
 from flowopt.problems._dimensions import HUGE, vector
 from flowopt.problems._problem import Problem
 
@@ -27,7 +28,7 @@ CHUNK = 2**20
 Map = Callable[[Tensor], Tensor]
 
 
-def rotated(problem: Problem, seed: int | None = None, *, matrix: Any = None) -> Problem:
+def rotated(problem: Problem, seed: Annotated[int | None, Seed()] = None, *, matrix: Any = None) -> Problem:
     """The problem turned about the origin: f(Q^T x).
 
     seed     draws Q evenly from all rotations of R^D (Mezzadri 2007), by NumPy's generator.

@@ -18,14 +18,14 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from flowopt.core.errors import BadValue, UnknownName
-from flowopt.methods import method
+from flowopt.core.roles import Epsilon, LearningRate, Range, roles
+from flowopt.methods import METHODS
 from flowopt.show import style
 from flowopt.systems.adaptive import AdaptiveFlow
 from flowopt.training._heat_map_record import Axis, HeatMap, counted
 
 Array = NDArray[Any]
 
-EPS, RATE = "eps", "lr"
 EMPTY = "#dddddd"
 """Cells without a number."""
 BEST, BOUNDS, RIDGE = style.PALETTE[1], style.PALETTE[3], style.PALETTE[2]
@@ -79,23 +79,33 @@ def heat_map(
     return style.write(drawn, path)
 
 
-def check_marks(x: Axis, y: Axis, bounds: tuple[float, float] | None, ridge: str | None) -> None:
-    """See that marks go with the axes; `ridge` is the method of which one is wanted.
+def check_marks(x: Axis, y: Axis, method: str, bounds: tuple[float, float] | None, ridge: bool) -> None:
+    """See that marks go with the axes of a map of that method: bounds of its eps, a ridge of its lr / eps.
 
-    Raises UnknownName where the axes are others, BadValue for bounds that no eps lies between, for a ridge over values
-    that are not above 0, and for one of a method whose rate at a large eps is not lr / eps.
+    Raises UnknownName where the axes are others, BadValue for a method that has no eps, for bounds that no eps lies
+    between, for a ridge over values that are not above 0, and for one of a method whose rate at a large eps is not
+    lr / eps.
     """
     axes = {axis.name: axis for axis in (x, y)}
-    needed = {EPS: bounds is not None or ridge is not None, RATE: ridge is not None}
-    for name in (name for name, wanted in needed.items() if wanted and name not in axes):
-        raise UnknownName(f"axis for {'the ridge' if ridge else 'the bounds'}", name, axes)
-    if ridge is not None and not _is_ratio(ridge):
-        raise BadValue(f"a ridge is a line of equal lr / eps, and that is not the rate of {ridge} at a large eps")
-    if ridge is not None and min(axes[EPS].values + axes[RATE].values) <= 0:
+    marks = "the ridge" if ridge else "the bounds"
+    wanted = [_the(Epsilon, method)] * (ridge or bounds is not None) + [_the(LearningRate, method)] * ridge
+    for name in wanted:
+        if name not in axes:
+            raise UnknownName(f"axis for {marks}", name, axes)
+    if ridge and not _is_ratio(method):
+        raise BadValue(f"a ridge is a line of equal lr / eps, and that is not the rate of {method} at a large eps")
+    if ridge and min(min(axes[name].values) for name in wanted) <= 0:
         raise BadValue("a ridge is a line of equal lr / eps on logarithmic axes: all lr and eps must be above 0")
-    if bounds is not None and not _inside(axes[EPS], bounds).any():
+    if bounds is not None and not _inside(axes[wanted[0]], bounds).any():
         low, high = bounds
         raise BadValue(f"no eps on the axis lies between the bounds {low:g} and {high:g}")
+
+
+def _the(kind: type[Range], method: str) -> str:
+    """The name of the parameter of a method with that role. Raises BadValue where it has none."""
+    for name in roles(METHODS[method].build, kind):
+        return name
+    raise BadValue(f"{method} has no {'eps' if kind is Epsilon else 'learning rate'} to draw this for")
 
 
 def ink(colour: tuple[float, float, float, float]) -> str:
@@ -193,8 +203,8 @@ def _inside(axis: Axis, bounds: tuple[float, float]) -> NDArray[np.bool_]:
 
 
 def _draw_bounds(axes: Axes, found: HeatMap, bounds: tuple[float, float]) -> Line2D:
-    check_marks(found.x, found.y, bounds, ridge=None)
-    upright = found.y.name == EPS
+    check_marks(found.x, found.y, found.about["method"], bounds, ridge=False)
+    upright = found.y.name == _the(Epsilon, found.about["method"])
     places = np.flatnonzero(_inside(found.y if upright else found.x, bounds))
     for edge in (places[0] - 0.5, places[-1] + 0.5):
         for width, colour in ((4.0, "white"), (2.0, BOUNDS)):
@@ -206,13 +216,15 @@ def _draw_bounds(axes: Axes, found: HeatMap, bounds: tuple[float, float]) -> Lin
 
 def _is_ratio(name: str) -> bool:
     """Whether lr / eps is all that counts of the method at a large eps."""
-    system = method(name).system
+    system = METHODS[name].build().system
     return isinstance(system, AdaptiveFlow) and bool(system.plain_rate(1.0) == 1 / system.eps)
 
 
 def _draw_ridge(axes: Axes, found: HeatMap) -> Line2D | None:
-    check_marks(found.x, found.y, None, ridge=found.about.get("method", "adam"))
-    upright = found.y.name == EPS
+    method = found.about["method"]
+    check_marks(found.x, found.y, method, None, ridge=True)
+    eps, rate = _the(Epsilon, method), _the(LearningRate, method)
+    upright = found.y.name == eps
     largest = np.arange(len((found.y if upright else found.x).values))[::-1] == 0
     if (best := found.best_where(largest[:, None] if upright else largest)) is None:
         return None
@@ -224,4 +236,4 @@ def _draw_ridge(axes: Axes, found: HeatMap) -> Line2D | None:
     numbers = np.abs(along - along.round()) < NUMBER
     axes.plot(np.where(numbers, np.nan, along), up, color=RIDGE, lw=2.2, ls=":", zorder=2.5)
     at = {found.x.name: found.x.values[best[1]], found.y.name: found.y.values[best[0]]}
-    return Line2D([], [], color=RIDGE, lw=2.2, ls=":", label=f"lr / eps = {at[RATE] / at[EPS]:.3g}")
+    return Line2D([], [], color=RIDGE, lw=2.2, ls=":", label=f"lr / eps = {at[rate] / at[eps]:.3g}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from flowopt.core import rows
+from flowopt.core.roles import Denominator
 from flowopt.core.state import Number, State
 from flowopt.systems.eadam import EAdam
 
@@ -16,10 +17,11 @@ class AdaBelief(EAdam):
     q' = -m^ / (sqrt(v^ + eps / (1 - beta2)) + eps), with m in v as it is after the step.
     """
 
-    eps: Number = 1e-16
+    eps: Denominator = 1e-16
 
     name = "adabelief"
     source = "Zhuang et al. 2020"
+    plain_formula = "alpha / (sqrt(eps / (1 - beta2)) + eps)"
 
     def squared(self, s: State, g: Tensor) -> Tensor:
         surprise = g - s["m"]

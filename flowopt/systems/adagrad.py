@@ -1,10 +1,12 @@
 """The flow of AdaGrad."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
 from flowopt.core import rows
+from flowopt.core.roles import Denominator, Range
 from flowopt.core.state import Number, State
 from flowopt.systems.adaptive import AdaptiveFlow, Law
 
@@ -16,8 +18,8 @@ class AdaGrad(AdaptiveFlow):
     By symplectic Euler with h = step it is torch.optim.Adagrad. Raises BadValue for numbers out of range.
     """
 
-    eps: Number = 1e-10
-    step: Number = 1e-2
+    eps: Denominator = 1e-10
+    step: Annotated[Number, Range(1e-5, 10.0)] = 1e-2
 
     name = "adagrad"
     source = "Duchi, Hazan, Singer 2011"

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from flowopt.core import rows
 from flowopt.core.errors import check_range
-from flowopt.core.state import Evaluation, Number, State
+from flowopt.core.roles import GradientAverage, SquareAverage
+from flowopt.core.state import Evaluation, State
 from flowopt.systems.adaptive import AdaptiveFlow, Law, corrected, towards
 
 
@@ -23,8 +24,8 @@ class Adam(AdaptiveFlow):
     Raises BadValue for numbers out of range.
     """
 
-    beta1: Number = 0.9
-    beta2: Number = 0.999
+    beta1: GradientAverage = 0.9
+    beta2: SquareAverage = 0.999
 
     name = "adam"
     source = "Kingma, Ba 2015; as a flow: da Silva, Gazeau 2020; Barakat, Bianchi 2021"

@@ -1,11 +1,13 @@
 """The flow of AdaMod."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from flowopt.core.errors import check_range
+from flowopt.core.roles import Average
 from flowopt.core.state import Number, State
 from flowopt.systems._two_forms import TwoForms
 from flowopt.systems.adaptive import Law, corrected, towards, weight
@@ -22,11 +24,12 @@ class AdaMod(TwoForms):
     and q moves by -min(n, s) m.
     """
 
-    beta3: Number = 0.9999
+    beta3: Annotated[Number, Average(0.9, 0.99999)] = 0.9999
 
     name = "adamod"
     source = "Ding et al. 2019"
     vectors = ("m", "v", "s")
+    plain_remark = "less as long as the average that bounds it is"
 
     def __post_init__(self) -> None:
         super().__post_init__()

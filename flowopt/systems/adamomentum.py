@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from flowopt.core.state import Number, State
+from flowopt.core.roles import Denominator
+from flowopt.core.state import State
 from flowopt.systems.eadam import EAdam
 
 
@@ -12,7 +13,7 @@ from flowopt.systems.eadam import EAdam
 class AdaMomentum(EAdam):
     """AdaMomentum: EAdam whose v averages m^2 in place of g^2, with m as it is after the step."""
 
-    eps: Number = 1e-16
+    eps: Denominator = 1e-16
 
     name = "adamomentum"
     source = "Wang et al. 2021; epsilon from gradient histograms, Table 5"

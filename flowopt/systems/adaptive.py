@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from flowopt.core import rows
 from flowopt.core.errors import check_positive, check_range
 from flowopt.core.parts import System, full
+from flowopt.core.roles import L2, Denominator, Range
 from flowopt.core.state import Evaluation, Measure, Number, Rate, State
 from flowopt.systems import l2
 
@@ -39,15 +40,19 @@ class AdaptiveFlow(System):
     Raises BadValue for eps < 0, weight_decay < 0 or step <= 0.
     """
 
-    eps: Number = 1e-8
-    weight_decay: Number = 0.0
-    step: Number = 1e-3
+    eps: Denominator = 1e-8
+    weight_decay: L2 = 0.0
+    step: Annotated[Number, Range(1e-5, 10.0)] = 1e-3
 
     provides = frozenset({"kick_drift"})
     vectors: ClassVar[tuple[str, ...]] = ("v",)
     """Memories ``(B, D)``."""
     counters: ClassVar[tuple[str, ...]] = ()
     """Memories of one number a row (and block), ``(B, 1)``."""
+    plain_formula: ClassVar[str] = "alpha / eps"
+    """`plain_rate`, as people write it."""
+    plain_remark: ClassVar[str] = ""
+    """What there is to add to that rate."""
 
     def __post_init__(self) -> None:
         check_range(self.name, "eps", self.eps, 0.0)
@@ -67,10 +72,7 @@ class AdaptiveFlow(System):
         raise NotImplementedError
 
     def plain_rate(self, lr: Number) -> Number:
-        """Learning rate of the plain (momentum) gradient descent that a large eps makes of the optimizer.
-
-        DiffGrad keeps its friction beside it, a factor of 1/2 to 1, and AdaMod comes to it with 1 - beta3^k.
-        """
+        """Learning rate of the plain (momentum) gradient descent that a large eps makes of the optimizer."""
         return lr / self.eps
 
     def start(self, q: Tensor, evaluation: Evaluation, measure: Measure | None) -> State:

@@ -1,12 +1,14 @@
 """The Born-Infeld system of BBI, the predecessor of ECDSep."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
 from flowopt.core import rows
 from flowopt.core.errors import check_range
 from flowopt.core.parts import System, full
+from flowopt.core.roles import LowerBound, Range
 from flowopt.core.state import Evaluation, Measure, Number, Rate, State
 from flowopt.systems.hamiltonian import along, ended
 
@@ -23,8 +25,8 @@ class BornInfeld(System):
     Raises BadValue for added_energy < 0.
     """
 
-    v0: Number = 0.0
-    added_energy: Number = 0.0
+    v0: Annotated[Number, LowerBound()] = 0.0
+    added_energy: Annotated[Number, Range(1e-3, 1e3)] = 0.0
 
     name = "born_infeld"
     source = "De Luca, Silverstein 2022 (BBI)"

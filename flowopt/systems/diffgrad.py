@@ -21,6 +21,7 @@ class DiffGrad(TwoForms):
     name = "diffgrad"
     source = "Dubey et al. 2019"
     vectors = ("m", "v", "previous_grad")
+    plain_remark = "times its friction, 1/2 to 1"
 
     def rate(self, state: State, evaluation: Evaluation, measure: Measure | None) -> Rate:
         return super().rate(self._still(state, evaluation), evaluation, measure)

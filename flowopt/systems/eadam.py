@@ -19,6 +19,7 @@ class EAdam(Adam):
 
     name = "eadam"
     source = "Yuan, Gao 2020; epsilon from gradient histograms, Table 5"
+    plain_formula = "alpha / sqrt(eps / (1 - beta2))"
 
     def denominator(self, s: State) -> Tensor:
         return self.root(s)

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from flowopt.core.errors import check_range
 from flowopt.core.parts import System
-from flowopt.core.state import Evaluation, Measure, Number, Rate, State
+from flowopt.core.roles import L2
+from flowopt.core.state import Evaluation, Measure, Rate, State
 from flowopt.systems import l2
 
 
@@ -17,7 +18,7 @@ class GradientFlow(System):
     A weight decay w is L2: f becomes f + w/2 |q|^2, for the step-size rule too. Raises BadValue for weight_decay < 0.
     """
 
-    weight_decay: Number = 0.0
+    weight_decay: L2 = 0.0
 
     name = "gradient_flow"
     source = "Cauchy 1847; ECCO-DNN eq 3 with Z = 1"

@@ -1,7 +1,7 @@
 """The separable Hamiltonian of ECDSep: energy-conserving descent."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from flowopt.core import rows
 from flowopt.core.errors import BadValue, check_choice, check_positive, check_range
 from flowopt.core.parts import System, full
+from flowopt.core.roles import L2, LowerBound, Range
 from flowopt.core.state import Evaluation, Measure, Number, Rate, State, Status
 from flowopt.systems import l2
 
@@ -48,11 +49,11 @@ class SeparableHamiltonian(System):
     Raises BadValue for exponent <= 0, delta_energy < 0, weight_decay < 0, or tune_F0 with an exponent that is not odd.
     """
 
-    exponent: Number = 1.0
-    F0: Number = 0.0
+    exponent: Annotated[Number, Range(0.1, 10.0)] = 1.0
+    F0: Annotated[Number, LowerBound()] = 0.0
     s: Literal[0, 1] = 1
-    delta_energy: Number = 0.0
-    weight_decay: Number = 0.0
+    delta_energy: Annotated[Number, Range(1e-3, 1e3)] = 0.0
+    weight_decay: L2 = 0.0
     tune_F0: bool = False
 
     name = "separable_hamiltonian"

@@ -1,6 +1,7 @@
 """The heavy ball, the system behind gradient descent with momentum."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from flowopt.core import rows
 from flowopt.core.errors import check_positive, check_range
 from flowopt.core.parts import System, times
+from flowopt.core.roles import Range
 from flowopt.core.state import Evaluation, Measure, Number, Rate, State
 
 
@@ -22,8 +24,8 @@ class HeavyBall(System):
     Raises BadValue for mass <= 0 or friction < 0.
     """
 
-    mass: Number = 1.0
-    friction: Number = 1.0
+    mass: Annotated[Number, Range(0.1, 10.0)] = 1.0
+    friction: Annotated[Number, Range(0.01, 100.0)] = 1.0
 
     name = "heavy_ball"
     source = "Polyak 1964; ECDSep eq 13 (GDM)"

@@ -1,12 +1,14 @@
 """The flow of MADGRAD."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from flowopt.core import rows
 from flowopt.core.errors import check_choice, check_range
+from flowopt.core.roles import Denominator, GradientAverage, Range
 from flowopt.core.state import Evaluation, Measure, Number, State
 from flowopt.systems.adaptive import AdaptiveFlow, Law, towards
 
@@ -23,14 +25,15 @@ class MADGRAD(AdaptiveFlow):
     Raises BadValue for numbers out of range.
     """
 
-    eps: Number = 1e-6
-    step: Number = 1e-2
-    beta1: Number = 0.9
+    eps: Denominator = 1e-6
+    step: Annotated[Number, Range(1e-5, 10.0)] = 1e-2
+    beta1: GradientAverage = 0.9
     dual_averaging: bool = True
 
     name = "madgrad"
     source = "Defazio, Jelassi 2022, Algorithm 1"
     counters = ("k",)
+    plain_remark = "of gradients times the square root of the step's number"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,10 +61,6 @@ class MADGRAD(AdaptiveFlow):
 
     def z_hat(self, s: State) -> Tensor:
         return torch.exp(torch.log(s["v"]) / 3)  # a power would round by the place in the batch
-
-    def plain_rate(self, lr: Number) -> Number:
-        """Of the gradient weighted by sqrt(k)."""
-        return lr / self.eps
 
 
 def _weighted(s: State, g: Tensor, h: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Momentum as optimizers write it, with a memory counted in steps rather than in time."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from flowopt.core import rows
 from flowopt.core.errors import check_range
 from flowopt.core.parts import System, times
+from flowopt.core.roles import MomentumFactor
 from flowopt.core.state import Evaluation, Measure, Number, Rate, State
 
 
@@ -22,7 +24,7 @@ class Momentum(System):
     Raises BadValue for beta outside [0, 1).
     """
 
-    beta: Number = 0.9
+    beta: Annotated[Number, MomentumFactor(0.0, 0.999)] = 0.9
 
     name = "momentum"
     source = "ECDSep eq 13 (GDM)"

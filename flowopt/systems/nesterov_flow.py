@@ -1,6 +1,7 @@
 """Nesterov's flow: the heavy ball whose friction fades as 1/t."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from flowopt.core import rows
 from flowopt.core.errors import check_positive
 from flowopt.core.parts import System
+from flowopt.core.roles import Range
 from flowopt.core.state import Evaluation, Measure, Number, Rate, State
 
 
@@ -22,7 +24,7 @@ class NesterovFlow(System):
     Raises BadValue for r <= 0.
     """
 
-    r: Number = 3.0
+    r: Annotated[Number, Range(1.0, 30.0)] = 3.0
 
     name = "nesterov_flow"
     source = "Su, Boyd, Candes 2016, eq 3"

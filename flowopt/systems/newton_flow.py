@@ -1,6 +1,7 @@
 """Newton's flow: the Hessian's inverse applied to the gradient flow."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from flowopt.core import rows
 from flowopt.core.errors import BadValue, check_range
 from flowopt.core.parts import System, full
+from flowopt.core.roles import Range
 from flowopt.core.state import Evaluation, Measure, Number, Rate, State
 
 D_MAX = 200
@@ -22,7 +24,7 @@ class NewtonFlow(System):
     is singular gets NaN and stops as 'nonfinite'. Raises BadValue for damping < 0 or D > 200.
     """
 
-    damping: Number = 0.0
+    damping: Annotated[Number, Range(1e-6, 1e3)] = 0.0
 
     name = "newton_flow"
     source = "Branin 1972; Smale 1976"

@@ -1,11 +1,13 @@
 """The flow of RMSprop."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
 from flowopt.core import rows
 from flowopt.core.errors import check_range
+from flowopt.core.roles import Range, SquareAverage
 from flowopt.core.state import Number, State
 from flowopt.systems.adaptive import AdaptiveFlow, Law, towards
 
@@ -18,8 +20,8 @@ class RMSprop(AdaptiveFlow):
     torch.optim.RMSprop(alpha=beta2). Raises BadValue for numbers out of range.
     """
 
-    beta2: Number = 0.99
-    step: Number = 1e-2
+    beta2: SquareAverage = 0.99
+    step: Annotated[Number, Range(1e-5, 10.0)] = 1e-2
 
     name = "rmsprop"
     source = "Tieleman, Hinton 2012, lecture 6.5"

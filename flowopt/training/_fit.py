@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -15,6 +15,7 @@ from flowopt.core._interruption import interruption
 from flowopt.core._progress import progress_bar
 from flowopt.core.errors import BadValue, check_count
 from flowopt.core.memory import ran_out
+from flowopt.core.roles import Seed
 from flowopt.networks import tasks
 from flowopt.networks._batch_size import BatchSizeController
 from flowopt.training import checkpoint
@@ -36,7 +37,7 @@ def fit(
     *,
     epochs: int,
     batch_size: int = 128,
-    seed: int = 0,
+    seed: Annotated[int, Seed()] = 0,
     task: tasks.Task | None = None,
     scheduler: LRScheduler | ReduceLROnPlateau | None = None,
     growth: BatchSizeController | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from flowopt.core._interruption import interruption
 from flowopt.core._progress import progress_bar
 from flowopt.core.errors import check_count
+from flowopt.core.roles import Seed
 from flowopt.networks import tasks
 from flowopt.networks._batches import batches
 from flowopt.networks.ensemble._ensemble import Ensemble
@@ -34,7 +35,7 @@ def heat_map(
     data: Dataset,
     *,
     epochs: int,
-    seeds: Sequence[int] = (0,),
+    seeds: Annotated[Sequence[int], Seed()] = (0,),
     batch_size: int = 128,
     hyperparameters: Mapping[str, Any] | None = None,
     about: Mapping[str, Any] | None = None,

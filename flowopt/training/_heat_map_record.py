@@ -18,6 +18,7 @@ from flowopt.core.errors import BadValue, UnknownName
 from flowopt.core.parameters import hint
 from flowopt.core.state import Status
 from flowopt.methods import METHODS
+from flowopt.networks._calls import network_defaults
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +72,7 @@ class Axis(NamedTuple):
         if len(numbers) < 2 or len(set(numbers)) < len(numbers) or not all(map(math.isfinite, numbers)):
             raise BadValue(f"the axis {name} needs two or more different finite numbers, not {list(values)}")
         axis = cls(name, numbers)
-        defaults = {"weight_decay": 0.0} | METHODS[method].defaults
+        defaults = network_defaults(method)
         if axis.parameter not in defaults:
             raise UnknownName(f"parameter of {method}", axis.parameter, defaults, hint(axis.parameter, defaults))
         default = defaults[axis.parameter]

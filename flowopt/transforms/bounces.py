@@ -1,6 +1,7 @@
 """BBI's billiard bounces."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from flowopt.core import rows
 from flowopt.core.errors import check_count
 from flowopt.core.noise import normal_like
 from flowopt.core.parts import System, Transform
+from flowopt.core.roles import Range
 from flowopt.core.state import Evaluation, Memory, State
 
 
@@ -22,9 +24,9 @@ class Bounces(Transform):
     Raises BadValue for negative counts or intervals below 1.
     """
 
-    fixed_bounces: int = 0
-    fixed_interval: int = 100
-    progress_interval: int = 1000
+    fixed_bounces: Annotated[int, Range(1, 100)] = 0
+    fixed_interval: Annotated[int, Range(10, 10_000)] = 100
+    progress_interval: Annotated[int, Range(10, 10_000)] = 1000
 
     name = "bounces"
     source = "De Luca, Silverstein 2022 (BBI)"

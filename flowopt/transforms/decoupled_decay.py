@@ -1,12 +1,14 @@
 """Decoupled weight decay."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
 from flowopt.core import rows
 from flowopt.core.errors import check_range
 from flowopt.core.parts import Transform, times
+from flowopt.core.roles import WeightDecay
 from flowopt.core.state import Number, Point, State
 
 
@@ -17,7 +19,7 @@ class DecoupledDecay(Transform):
     With Adam's flow it is AdamW. rate is in units of 1 / time. Raises BadValue for rate < 0.
     """
 
-    rate: Number
+    rate: Annotated[Number, WeightDecay(1e-4, 1.0, decoupled=True)]
 
     name = "decoupled_decay"
     source = "Loshchilov, Hutter 2019"

@@ -1,12 +1,14 @@
 """Averages of the iterates."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from flowopt.core.errors import check_count
 from flowopt.core.parts import System, Transform
+from flowopt.core.roles import EpochLength
 from flowopt.core.state import Evaluation, Memory, State
 
 
@@ -21,7 +23,7 @@ class IterateAveraging(Transform):
     Raises BadValue for a window below 1.
     """
 
-    window: int | None = None
+    window: Annotated[int | None, EpochLength()] = None
 
     name = "iterate_averaging"
     source = "Polyak, Juditsky 1992; ELRA section 3.7"

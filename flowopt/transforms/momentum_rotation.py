@@ -1,6 +1,7 @@
 """ECDSep's chaos: a small random rotation of the momentum."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from flowopt.core import rows
 from flowopt.core.errors import check_range
 from flowopt.core.noise import normal_like
 from flowopt.core.parts import System, Transform, times
+from flowopt.core.roles import Range
 from flowopt.core.state import Evaluation, Memory, Number, State
 
 
@@ -20,7 +22,7 @@ class MomentumRotation(Transform):
     Raises BadValue for nu < 0.
     """
 
-    nu: Number = 1e-5
+    nu: Annotated[Number, Range(1e-8, 0.1)] = 1e-5
 
     name = "momentum_rotation"
     source = "ECDSep eq 14"

@@ -1,12 +1,14 @@
 """The factor that the position is multiplied by in every step."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
 from flowopt.core import rows
 from flowopt.core.errors import check_range
 from flowopt.core.parts import Transform
+from flowopt.core.roles import Range
 from flowopt.core.state import Number, Point, State
 
 
@@ -17,7 +19,7 @@ class Shrink(Transform):
     ELRA calls it weight decay and takes 0.9997; 1 does nothing. Raises BadValue unless 0 < factor <= 1.
     """
 
-    factor: Number
+    factor: Annotated[Number, Range(0.99, 0.99999, "complement")]
 
     name = "shrink"
     source = "ELRA section 4"

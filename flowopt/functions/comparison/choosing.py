@@ -15,7 +15,7 @@ from flowopt.core._importing import imported
 from flowopt.core.errors import BadValue, UnknownName
 from flowopt.core.method import Method
 from flowopt.core.parameters import hint
-from flowopt.core.roles import StepSize, roles
+from flowopt.core.roles import LearningRate, roles
 from flowopt.functions.baselines import ScipyMinimizer, as_baseline
 from flowopt.functions.comparison.candidates import (
     TORCH_STEP,
@@ -88,7 +88,8 @@ def candidate(given: Any, name: str = "") -> Candidate:
         return OfMethod(name or given.name, given)
     if isinstance(given, type) and issubclass(given, Optimizer):
         package = given.__module__.partition(".")[0]
-        ranges = [roles(METHODS[our].build, StepSize)["lr"] for our, twin in TWINS.items() if _is(given, twin)]
+        ours = [METHODS[our].build for our, twin in TWINS.items() if _is(given, twin)]
+        ranges = [role for build in ours for role in roles(build, LearningRate).values()]
         return OfTorch(name or f"{package}:{given.__name__}", given, range=(*ranges, TORCH_STEP)[0])
     if not callable(given) or isinstance(given, type):
         raise BadValue(f"what can be compared is {FORMS}, not {given!r}")

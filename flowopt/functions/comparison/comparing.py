@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from torch import Tensor
@@ -14,6 +14,7 @@ from flowopt.core._progress import progress_bar
 from flowopt.core._rounding import nudged
 from flowopt.core.errors import BadValue, FlowoptError, check_count, check_range
 from flowopt.core.parts import System
+from flowopt.core.roles import Seed
 from flowopt.functions._minimize import as_starts
 from flowopt.functions.comparison.candidates import Candidate, OfFlow
 from flowopt.functions.comparison.choosing import DEFAULTS, choose
@@ -37,7 +38,7 @@ def compare(
     max_evaluations: int = 1000,
     tune: int = 16,
     horizon: float = HORIZON,
-    seed: int = 0,
+    seed: Annotated[int, Seed()] = 0,
     progress: bool = False,
 ) -> Comparison:
     """Compare methods on one problem from one start, with the same budget and the same chance to be tuned.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from flowopt.core.memory import LONG, available, check_fits, ran_out
 from flowopt.core.method import Method
 from flowopt.core.parameters import as_parameter
 from flowopt.core.reasons import same_again
+from flowopt.core.roles import Seed
 from flowopt.core.state import Number, Status
 from flowopt.methods import as_method
 from flowopt.networks import tasks
@@ -107,7 +108,7 @@ class Ensemble:
         method: str | Method,
         hyperparameters: Mapping[str, Any] | None = None,
         *,
-        seeds: int | Sequence[int] | Tensor = 0,
+        seeds: Annotated[int | Sequence[int] | Tensor, Seed()] = 0,
         task: str | tasks.Task = "classification",
         dtype: torch.dtype | None = None,
         chunk: int | None = None,
@@ -179,7 +180,7 @@ class Ensemble:
         *,
         epochs: int,
         batch_size: int = 128,
-        seed: int | None = 0,
+        seed: Annotated[int | None, Seed()] = 0,
         progress: bool = False,
     ) -> None:
         """Train on samples ``(N, ...)`` for some more epochs, or until no member is left.

@@ -6,11 +6,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
 from flowopt.core.errors import BadValue, UnknownName
+from flowopt.core.roles import Seed, roles
 from flowopt.training.datasets.cifar import CIFAR10, CIFAR100, cifar
 from flowopt.training.datasets.dataset import Dataset
 from flowopt.training.datasets.digits import digits
@@ -44,7 +45,7 @@ def load(
     data_dir: str | Path | None = None,
     download: bool = False,
     preprocessing: Preprocessing | None = None,
-    seed: int | None = None,
+    seed: Annotated[int | None, Seed()] = None,
     dtype: torch.dtype = torch.float32,
     **options: Any,
 ) -> Dataset:
@@ -61,7 +62,8 @@ def load(
     and for files that are missing, damaged or not of the published format.
     """
     accepted = accepts(name)
-    common = {"data_dir": data_dir, "download": download or None, "preprocessing": preprocessing, "seed": seed}
+    common: dict[str, Any] = {"data_dir": data_dir, "download": download or None, "preprocessing": preprocessing}
+    common |= dict.fromkeys(roles(_loader(name), Seed) or ["seed"], seed)  # what draws nothing refuses it
     options |= {option: value for option, value in common.items() if value is not None}
     for option in options:
         if option not in accepted:

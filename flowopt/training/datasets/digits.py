@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 
 from flowopt.core.errors import BadValue, check_choice, check_range
+from flowopt.core.roles import Seed
 from flowopt.training.datasets.dataset import Dataset
 from flowopt.training.datasets.preprocessing import PREPROCESSING, Preprocessing, affine, column_scaling
 
@@ -13,7 +16,10 @@ BRIGHTEST = 16.0
 
 
 def digits(
-    *, preprocessing: Preprocessing = "standardised", seed: int = 0, dtype: torch.dtype = torch.float32
+    *,
+    preprocessing: Preprocessing = "standardised",
+    seed: Annotated[int, Seed()] = 0,
+    dtype: torch.dtype = torch.float32,
 ) -> Dataset:
     """10 classes, images ``(N, 1, 8, 8)``, split 80 to 20 % with the same share of every class (stratified) by `seed`.
 

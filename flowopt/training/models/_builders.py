@@ -6,12 +6,13 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 
 from flowopt.core.errors import BadValue, UnknownName, check_count
+from flowopt.core.roles import Seed
 from flowopt.networks import tasks
 from flowopt.training.models.convolutional import cnn, fashion_cnn, lenet5
 from flowopt.training.models.data_shape import DataShape
@@ -61,7 +62,9 @@ MODELS: dict[str, Family] = {
 }
 
 
-def build(spec: str, *, input_shape: Sequence[int], outputs: int, task: str, seed: int, **options: Any) -> nn.Module:
+def build(
+    spec: str, *, input_shape: Sequence[int], outputs: int, task: str, seed: Annotated[int, Seed()], **options: Any
+) -> nn.Module:
     """The model that `spec` names, on the CPU, its weights drawn from `seed` alone.
 
     spec: a name of MODELS, with sizes behind a colon where it has some: "mlp:64-32", "wrn:28-10", "lstm:128x2".
