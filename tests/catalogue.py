@@ -20,7 +20,7 @@ from flowopt.methods import METHODS
 from flowopt.problems import Problem, problem
 from flowopt.systems.adagrad import AdaGrad
 from flowopt.systems.adamod import AdaMod
-from flowopt.systems.adaptive import AdaptiveFlow
+from flowopt.systems.adaptive_flow import AdaptiveFlow
 from flowopt.systems.eadam import EAdam
 from flowopt.systems.madgrad import MADGRAD
 

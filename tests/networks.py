@@ -13,7 +13,7 @@ from flowopt import method
 from flowopt.core.roles import StepSize, roles
 from flowopt.methods import METHODS
 from flowopt.networks._optimizer import FlowOptimizer
-from flowopt.systems.adaptive import AdaptiveFlow
+from flowopt.systems.adaptive_flow import AdaptiveFlow
 
 SECOND_ORDER = [name for name in NAMES if method(name).needs_hvp]
 CALLS_CLOSURE = [name for name in NAMES if method(name).needs_hvp or method(name).integrator.stages > 1]

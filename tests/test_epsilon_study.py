@@ -16,7 +16,7 @@ from flowopt.reproduce import epsilon_studies
 from flowopt.reproduce.epsilon_studies import MLP, WORD_LSTM, Study, characters, words
 from flowopt.reproduce.facts import OUTSIDE, Fact
 from flowopt.systems.adam import Adam
-from flowopt.systems.adaptive import corrected
+from flowopt.systems.adaptive_flow import corrected
 from flowopt.testing import Distribution
 
 

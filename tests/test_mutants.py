@@ -37,7 +37,7 @@ from flowopt.integrators.lookahead import Lookahead
 from flowopt.integrators.runge_kutta import RK4, DormandPrince, Heun
 from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
 from flowopt.systems import adam as adam_module
-from flowopt.systems import adaptive as adaptive_module
+from flowopt.systems import adaptive_flow as adaptive_module
 from flowopt.systems import l2
 from flowopt.systems import madgrad as madgrad_module
 from flowopt.systems.adabelief import AdaBelief
@@ -45,7 +45,7 @@ from flowopt.systems.adagrad import AdaGrad
 from flowopt.systems.adam import Adam
 from flowopt.systems.adamod import AdaMod
 from flowopt.systems.adamomentum import AdaMomentum
-from flowopt.systems.adaptive import AdaptiveFlow
+from flowopt.systems.adaptive_flow import AdaptiveFlow
 from flowopt.systems.amsgrad import AMSGrad
 from flowopt.systems.born_infeld import BornInfeld
 from flowopt.systems.diffgrad import DiffGrad

@@ -23,8 +23,11 @@ from flowopt.functions._minimize import minimize as plain_minimize
 from flowopt.functions._trajectory import Trajectory
 from flowopt.integrators.symplectic import StoermerVerlet, SymplecticEuler
 from flowopt.problems._own import as_problem
-from flowopt.reproduce import EXPERIMENTS, Experiment, Fact, ecco, ecdsep_geometry, elra, runs, tlr
+from flowopt.reproduce import EXPERIMENTS, Experiment, Fact, ecdsep_geometry, runs
+from flowopt.reproduce import ecco_facts as ecco
+from flowopt.reproduce import elra_facts as elra
 from flowopt.reproduce import network_facts as networks
+from flowopt.reproduce import tlr_facts as tlr
 from flowopt.reproduce.facts import (
     LEFT_OUT,
     NEVER,

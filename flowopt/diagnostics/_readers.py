@@ -18,7 +18,7 @@ from flowopt.systems.adabelief import AdaBelief
 from flowopt.systems.adagrad import AdaGrad
 from flowopt.systems.adam import Adam
 from flowopt.systems.adamod import AdaMod
-from flowopt.systems.adaptive import AdaptiveFlow
+from flowopt.systems.adaptive_flow import AdaptiveFlow
 from flowopt.systems.amsgrad import AMSGrad
 from flowopt.systems.diffgrad import DiffGrad
 from flowopt.systems.madgrad import MADGRAD

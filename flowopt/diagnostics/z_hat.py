@@ -21,7 +21,7 @@ from flowopt.diagnostics._readers import Group, Memory, known, reader_of
 from flowopt.networks._optimizer import FlowOptimizer
 from flowopt.networks._saved import FLOW
 from flowopt.networks._trainable_lr import TrainableLR
-from flowopt.systems.adaptive import AdaptiveFlow
+from flowopt.systems.adaptive_flow import AdaptiveFlow
 
 TRIAL = "trial."
 """What the paths of a FlowOptimizer's leaves begin with."""

@@ -5,7 +5,7 @@ from flowopt.methods import classic as classic
 from flowopt.methods import ecco as ecco
 from flowopt.methods import ecdsep as ecdsep
 from flowopt.methods import elra as elra
-from flowopt.methods import hypergradient as hypergradient
+from flowopt.methods import hypergradient_descent as hypergradient_descent
 from flowopt.methods import tlr as tlr
 from flowopt.methods._by_name import as_method as as_method
 from flowopt.methods._by_name import method as method

@@ -8,19 +8,25 @@ One file a paper; `EXPERIMENTS` has them by name. ``flowopt reproduce`` prints t
 
 from __future__ import annotations
 
-from flowopt.reproduce import ecco, ecdsep, elra, schemes, tlr
-from flowopt.reproduce import epsilon_facts as epsilon
-from flowopt.reproduce import network_facts as networks
+from flowopt.reproduce import (
+    ecco_facts,
+    ecdsep_facts,
+    elra_facts,
+    epsilon_facts,
+    network_facts,
+    scheme_facts,
+    tlr_facts,
+)
 from flowopt.reproduce.facts import Experiment, Fact
 
 __all__ = ["EXPERIMENTS", "Experiment", "Fact"]
 
 EXPERIMENTS: dict[str, tuple[Experiment, ...]] = {
-    "ecco": ecco.EXPERIMENTS,
-    "ecdsep": ecdsep.EXPERIMENTS,
-    "elra": elra.EXPERIMENTS,
-    "tlr": tlr.EXPERIMENTS,
-    "schemes": schemes.EXPERIMENTS,
-    "networks": networks.EXPERIMENTS,
-    "epsilon": epsilon.EXPERIMENTS,
+    "ecco": ecco_facts.EXPERIMENTS,
+    "ecdsep": ecdsep_facts.EXPERIMENTS,
+    "elra": elra_facts.EXPERIMENTS,
+    "tlr": tlr_facts.EXPERIMENTS,
+    "schemes": scheme_facts.EXPERIMENTS,
+    "networks": network_facts.EXPERIMENTS,
+    "epsilon": epsilon_facts.EXPERIMENTS,
 }

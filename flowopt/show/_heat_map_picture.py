@@ -21,7 +21,7 @@ from flowopt.core.errors import BadValue, UnknownName
 from flowopt.core.roles import Epsilon, LearningRate, Range, roles
 from flowopt.methods import METHODS
 from flowopt.show import style
-from flowopt.systems.adaptive import AdaptiveFlow
+from flowopt.systems.adaptive_flow import AdaptiveFlow
 from flowopt.training._heat_map_record import Axis, HeatMap, counted
 
 Array = NDArray[Any]

@@ -9,7 +9,7 @@ from flowopt.core import rows
 from flowopt.core.errors import check_choice
 from flowopt.core.state import State
 from flowopt.systems.adam import Adam
-from flowopt.systems.adaptive import weight
+from flowopt.systems.adaptive_flow import weight
 
 
 @dataclass(frozen=True, kw_only=True)

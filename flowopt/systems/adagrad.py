@@ -8,7 +8,7 @@ from torch import Tensor
 from flowopt.core import rows
 from flowopt.core.roles import Denominator, Range
 from flowopt.core.state import Number, State
-from flowopt.systems.adaptive import AdaptiveFlow, Law
+from flowopt.systems.adaptive_flow import AdaptiveFlow, Law
 
 
 @dataclass(frozen=True, kw_only=True)

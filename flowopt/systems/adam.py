@@ -10,7 +10,7 @@ from flowopt.core import rows
 from flowopt.core.errors import check_range
 from flowopt.core.roles import GradientAverage, SquareAverage
 from flowopt.core.state import Evaluation, State
-from flowopt.systems.adaptive import AdaptiveFlow, Law, corrected, towards
+from flowopt.systems.adaptive_flow import AdaptiveFlow, Law, corrected, towards
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from flowopt.core.errors import check_range
 from flowopt.core.roles import Average
 from flowopt.core.state import Number, State
 from flowopt.systems._two_forms import TwoForms
-from flowopt.systems.adaptive import Law, corrected, towards, weight
+from flowopt.systems.adaptive_flow import Law, corrected, towards, weight
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from flowopt.core.state import State
 from flowopt.systems.adam import Adam
-from flowopt.systems.adaptive import Law, weight
+from flowopt.systems.adaptive_flow import Law, weight
 
 
 @dataclass(frozen=True, kw_only=True)

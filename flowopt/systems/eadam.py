@@ -7,7 +7,7 @@ from torch import Tensor
 from flowopt.core import rows
 from flowopt.core.state import Number, State
 from flowopt.systems.adam import Adam
-from flowopt.systems.adaptive import corrected
+from flowopt.systems.adaptive_flow import corrected
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from flowopt.core import rows
 from flowopt.core.errors import check_choice, check_range
 from flowopt.core.roles import Denominator, GradientAverage, Range
 from flowopt.core.state import Evaluation, Measure, Number, State
-from flowopt.systems.adaptive import AdaptiveFlow, Law, towards
+from flowopt.systems.adaptive_flow import AdaptiveFlow, Law, towards
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from flowopt.core import rows
 from flowopt.core.errors import check_range
 from flowopt.core.roles import Range, SquareAverage
 from flowopt.core.state import Number, State
-from flowopt.systems.adaptive import AdaptiveFlow, Law, towards
+from flowopt.systems.adaptive_flow import AdaptiveFlow, Law, towards
 
 
 @dataclass(frozen=True, kw_only=True)
