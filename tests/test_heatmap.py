@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 from together import together
 from torch import Tensor, nn
 
+from flowopt.core._records import Kind
 from flowopt.core.errors import BadValue, UnknownName
 from flowopt.core.state import Status
 from flowopt.networks import tasks
@@ -222,10 +223,10 @@ def test_save_and_load(tmp_path: Path) -> None:
 def test_a_file_of_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from flowopt.training import _heat_map_record as heatmap_record
 
-    monkeypatch.setattr(heatmap_record, "FORMAT", 2)
+    monkeypatch.setattr(heatmap_record, "KIND", Kind("heat map", 2))
     file = BY_HAND.save(tmp_path / "map.npz")
     monkeypatch.undo()
-    with pytest.raises(BadValue, match="format 2; this version reads 1"):
+    with pytest.raises(BadValue, match="format 2, written by a newer flowopt; this one reads formats up to 1"):
         HeatMap.load(file)
 
 

@@ -372,9 +372,11 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
 def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("no")
     np.savez(tmp_path / "other.npz", x=np.ones(3))
-    for name in ("text.npz", "other.npz", "missing.npz"):
-        with pytest.raises(BadValue, match=f"{name} is not a file of gradient histograms"):
+    for name in ("text.npz", "other.npz"):
+        with pytest.raises(BadValue, match=f"{name} is not a record of gradient histograms"):
             HistogramRecord.load(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        HistogramRecord.load(tmp_path / "missing.npz")
 
 
 def test_a_file_with_other_bins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

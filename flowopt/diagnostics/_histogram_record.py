@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
-from flowopt.core._files import replacing
+from flowopt.core._records import Kind
 from flowopt.core.drawers import drawer
 from flowopt.core.errors import BadValue
 from flowopt.diagnostics._bounds import AdaptiveShare, EpsilonBounds, adaptive_share, epsilon_bounds
@@ -21,6 +19,7 @@ from flowopt.diagnostics.z_hat import Rule
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+KIND = Kind("record of gradient histograms", 1)
 SNAPSHOTS = 16
 """Snapshots that a record keeps at most."""
 
@@ -127,19 +126,13 @@ class HistogramRecord:
         return merged
 
     def save(self, path: str | Path) -> Path:
-        """Write the record to a .npz file, which NumPy reads too; returns where it is."""
-        target = Path(path)
-        with replacing(target) as file:
-            np.savez_compressed(file, **_arrays(self._all()), about=json.dumps(self._about()))
-        return target
+        """Write the record to an .npz file, whole or not at all; returns where it is."""
+        return KIND.save(path, self._about(), _arrays(self._all()))
 
     @classmethod
     def load(cls, path: str | Path) -> HistogramRecord:
-        """A record from its file. Raises BadValue for a file that is not a record."""
-        try:
-            with np.load(Path(path), allow_pickle=False) as file:
-                arrays = dict(file)
-            about = json.loads(str(arrays["about"]))
+        """Read what `save` wrote. Raises BadValue if the file is not one of ours, damaged, or of a newer flowopt."""
+        with KIND.loaded(path) as (about, arrays):
             if arrays["bins"].sum() != len(arrays["counts"]):
                 raise ValueError("counts are missing")
             if about["bins an octave"] != OCTAVE:
@@ -147,9 +140,7 @@ class HistogramRecord:
             record = HistogramRecord(about["what"], tuple(map(Rule.from_dict, about["rules"])))
             record._taken, record._stride = about["taken"], about["stride"]
             record.latest, *record.snapshots = _snapshots(arrays)
-        except (OSError, ValueError, KeyError, IndexError, TypeError, BadZipFile) as error:
-            raise BadValue(f"{path} is not a file of gradient histograms, or is damaged: {error}") from error
-        return record
+            return record
 
     def _present(self) -> Mapping[str, Histogram]:
         if not self.latest.histograms:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 
 from flowopt.core._dataframe import dataframe
 from flowopt.core._display import html_table
-from flowopt.core._files import plain, replacing
+from flowopt.core._files import plain
+from flowopt.core._records import Kind
 from flowopt.core._sentences import standing
 from flowopt.core.drawers import drawer
 from flowopt.core.errors import BadValue
@@ -25,8 +25,7 @@ from flowopt.functions._storage import REST, opened
 if TYPE_CHECKING:
     import pandas
 
-FORMAT = 1
-"""Version of the file format."""
+KIND = Kind("trajectory", 1)
 
 Array = NDArray[Any]
 
@@ -204,51 +203,36 @@ class Trajectory:
 
     def save(self, path: str | Path) -> Path:
         """Write everything to an .npz file, atomically: a file of that name is replaced only by a whole new one."""
-        target = Path(path)
-        if target.suffix != ".npz":
-            target = target.with_name(target.name + ".npz")
-        self._write(target, {name: getattr(self, name) for name in _PER_RECORD})
-        return target
+        return self._write(path, {name: getattr(self, name) for name in _PER_RECORD})
 
     def save_rest(self, folder: Path) -> None:
         """Write everything but the columns to a folder that has these already, and so make it a whole record."""
         self._write(folder / REST, {})
 
-    def _write(self, target: Path, columns: dict[str, Array]) -> None:
+    def _write(self, path: str | Path, columns: dict[str, Array]) -> Path:
         arrays = columns | {name: getattr(self, name) for name in (*_PER_ROW, "attempt", "status")}
         arrays |= {f"evaluations_{kind}": count for kind, count in self.evaluations.items()}
         arrays |= {name: array for name in _OPTIONAL if (array := getattr(self, name)) is not None}
-        text = json.dumps({"format": FORMAT, "message": list(self.message), "about": plain(self.about)})
-        with replacing(target) as file:
-            np.savez_compressed(file, text=np.array(text), **arrays)
+        return KIND.save(path, {"message": list(self.message), "about": plain(self.about)}, arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote, or the folder of a run with ``record_to``, whose columns stay on disk.
 
-        Raises BadValue if it is not one of ours, cut short, or the folder of a run that did not come to its end.
+        Raises BadValue if it is not one of ours, cut short, of a newer flowopt, or the folder of a run that did not
+        come to its end.
         """
         path = Path(path)
-        if path.is_dir() and not (path / REST).exists():
+        folder = path.is_dir()
+        if folder and not (path / REST).exists():
             raise BadValue(f"{path} is not a whole record: its run was cut off (there is no {REST} in it)")
-        try:
-            # opened here, because np.load leaves a broken archive open
-            with (path / REST if path.is_dir() else path).open("rb") as handle, np.load(handle) as file:
-                text = json.loads(str(file["text"]))
-                if text["format"] != FORMAT:
-                    raise BadValue(f"{path} has file format {text['format']}; this version reads {FORMAT}")
-                arrays = opened(path, _PER_RECORD) if path.is_dir() else {name: file[name] for name in _PER_RECORD}
-                arrays |= {name: file[name] for name in ("steps", "best_f", "attempt", "status")}
-                arrays |= {name: file[name] for name in _OPTIONAL if name in file.files}
-                arrays["best_x"] = file["best_x"] if "best_x" in file.files else _best_recorded(arrays)
-                kinds = {kind: file[f"evaluations_{kind}"] for kind in _KINDS}
-        except FileNotFoundError:
-            raise
-        except BadValue:
-            raise
-        except Exception as error:
-            raise BadValue(f"{path} is not a trajectory that flowopt saved, or it is damaged: {error}") from error
-        return cls(**arrays, message=text["message"], evaluations=kinds, about=text["about"])
+        with KIND.loaded(path / REST if folder else path) as (about, arrays):
+            fields = opened(path, _PER_RECORD) if folder else {name: arrays[name] for name in _PER_RECORD}
+            fields |= {name: arrays[name] for name in ("steps", "best_f", "attempt", "status")}
+            fields |= {name: arrays[name] for name in _OPTIONAL if name in arrays}
+            fields["best_x"] = arrays["best_x"] if "best_x" in arrays else _best_recorded(fields)
+            kinds = {kind: arrays[f"evaluations_{kind}"] for kind in _KINDS}
+            return cls(**fields, message=about["message"], evaluations=kinds, about=about["about"])
 
 
 _PER_RECORD = ("x", "f", "grad_norm", "h", "t", "error", "energy", "accepted", "cost")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from flowopt.core._files import plain, replacing
+from flowopt.core._files import plain
+from flowopt.core._records import Kind
 from flowopt.core.drawers import drawer
 from flowopt.core.errors import BadValue, UnknownName
 from flowopt.core.parameters import hint
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-FORMAT = 1
-"""Of the files that `HeatMap.save` writes."""
+KIND = Kind("heat map", 1)
 ARRAYS = ("untrained", "curves", "status", "ended")
 COMPLEMENT = "1-"
 """Before a parameter: the axis shows 1 minus it."""
@@ -230,35 +229,21 @@ class HeatMap:
 
     def save(self, path: str | Path) -> Path:
         """Write everything to an .npz file, whole or not at all."""
-        target = Path(path)
-        if target.suffix != ".npz":
-            target = target.with_name(target.name + ".npz")
-        texts = {"format": FORMAT, "x": self.x.name, "y": self.y.name, "metric": self.metric}
-        text = json.dumps(texts | {"interrupted": self.interrupted, "about": plain(self.about)})
+        about = {"x": self.x.name, "y": self.y.name, "metric": self.metric}
         arrays: dict[str, Any] = {"x": self.x.values, "y": self.y.values, "seeds": self.seeds}
         arrays |= {name: getattr(self, name) for name in ARRAYS}
-        with replacing(target) as file:
-            np.savez_compressed(file, text=np.array(text), **arrays)
-        return target
+        return KIND.save(path, about | {"interrupted": self.interrupted, "about": plain(self.about)}, arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote. Raises BadValue if the file is not one of ours, or damaged."""
-        try:
-            with Path(path).open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-                text = json.loads(str(file["text"]))
-                if text["format"] != FORMAT:
-                    raise BadValue(f"{path} has file format {text['format']}; this version reads {FORMAT}")
-                return cls(
-                    x=Axis(text["x"], tuple(file["x"].tolist())),
-                    y=Axis(text["y"], tuple(file["y"].tolist())),
-                    seeds=tuple(file["seeds"].tolist()),
-                    metric=text["metric"],
-                    **{name: file[name] for name in ARRAYS},
-                    interrupted=text["interrupted"],
-                    about=text["about"],
-                )
-        except (FileNotFoundError, BadValue):
-            raise
-        except Exception as error:
-            raise BadValue(f"{path} is not a heat map that flowopt saved, or it is damaged: {error}") from error
+        """Read what `save` wrote. Raises BadValue if the file is not one of ours, damaged, or of a newer flowopt."""
+        with KIND.loaded(path) as (about, arrays):
+            return cls(
+                x=Axis(about["x"], tuple(arrays["x"].tolist())),
+                y=Axis(about["y"], tuple(arrays["y"].tolist())),
+                seeds=tuple(arrays["seeds"].tolist()),
+                metric=about["metric"],
+                **{name: arrays[name] for name in ARRAYS},
+                interrupted=about["interrupted"],
+                about=about["about"],
+            )
