@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ from together import together
 from typer.testing import CliRunner
 
 import flowopt
+from flowopt.cli._functions import settings_of
+from flowopt.cli._starts import MOST_STARTS, grid, parse_starts
 from flowopt.cli.main import app, main
-from flowopt.cli.settings import MOST_STARTS, assign, grid, parse_setting, parse_starts
+from flowopt.cli.settings import assign, parse_setting
 from flowopt.core._files import plain
 from flowopt.core.errors import BadValue, FlowoptError, UnknownName
 from flowopt.functions import comparison
@@ -388,29 +391,96 @@ def test_compare_takes_functions_of_ones_own_and_writes_for_print(tmp_path):
 
 
 def test_values_of_settings_are_literals_where_they_read_as_such():
-    read = {text: parse_setting(f"key={text}").value for text in ("1", "1e-3", "True", "None", "(1, 2)", "max", "a=b")}
-    assert list(read.values()) == [1, 1e-3, True, None, (1, 2), "max", "a=b"]
-    assert parse_setting("torch:Adam.lr=1")[:2] == ("torch:Adam", "lr")
-    for text in ("key", "=1", "method.=1"):
+    read = {
+        "1": 1,
+        "1e-3": 1e-3,
+        "True": True,
+        "false": False,
+        "None": None,
+        "(1, 2)": (1, 2),
+        "[1, 2]": [1, 2],
+        "max": "max",
+        "a=b": "a=b",
+        "'1'": "1",
+        "inf": np.inf,
+        "-inf": -np.inf,
+        "": "",
+        "{[]: 1}": "{[]: 1}",
+        "(" * 10_000: "(" * 10_000,
+    }
+    for text, value in read.items():
+        found = parse_setting(f"key = {text}").value
+        assert (type(found), found) == (type(value), value)
+
+
+def test_an_owner_is_the_longest_name_before_a_dot():
+    owners = ["ecco", "torch:Adam", "heavy_ball x heun [pi]", "my.module:make", "my.module:make.two", "a = b"]
+    owners.append("problem")
+    for text, owner, key in (
+        ("lr=1", "", "lr"),
+        ("ecco.eta=1", "ecco", "eta"),
+        ("ecco_stable.eta=1", "", "ecco_stable.eta"),
+        ("torch:adam.lr=1", "torch:Adam", "lr"),
+        ("heavy_ball x heun [pi].pi.rtol=1", "heavy_ball x heun [pi]", "pi.rtol"),
+        ("pi.rtol=1", "", "pi.rtol"),
+        ("my.module:make.lr=1", "my.module:make", "lr"),
+        ("my.module:make.two.lr=1", "my.module:make.two", "lr"),
+        ("a = b.lr=1", "a = b", "lr"),
+        (" problem.dim = 1 ", "problem", "dim"),
+    ):
+        assert parse_setting(text, owners) == (owner, key, 1), text
+    for text in ("key", "=1", "ecco.=1", "ecco.", ".=1", "a..b=1"):
         with pytest.raises(BadValue, match="key=value"):
-            parse_setting(text)
+            parse_setting(text, owners)
+
+
+def test_parameters_of_a_formula_go_by_part_and_name():
+    keys = {"pi.rtol", "mu", "atol"}
+    one = SimpleNamespace(settings={"pi.rtol": 1e-3, "mu": 0.9}, shares=True, accepts=keys.__contains__)
+    takers = {"heavy_ball x heun [pi]": one, "other": one}
+    texts = ["pi.rtol=1", "other.pi.rtol=2", "mu=3", "heavy_ball x heun [pi].atol=4"]
+    assert assign(texts, takers, []).methods == {
+        "heavy_ball x heun [pi]": {"pi.rtol": 1, "mu": 3, "atol": 4},
+        "other": {"pi.rtol": 2, "mu": 3},
+    }
+    for text, message in (
+        ("pi.rtoll=1", "did you mean 'pi.rtol'"),
+        ("pid.rtol=1", "no method in this run named 'pid'"),
+        ("other.mu.mu=1", "no method in this run named 'mu'"),
+    ):
+        with pytest.raises(UnknownName, match=message):
+            assign([text], takers, [])
 
 
 def test_settings_go_to_those_that_have_them():
     texts = ["lr=0.1", "ecco.eta=2", "eta=3", "problem.dim=4", "torch:Adam.eps=1e-3", "h_max=0.5"]
-    found = assign(texts, ["gd", "ecco", "torch:Adam", "scipy:BFGS"])
-    assert found.problem == {"dim": 4}
+    found = settings_of(["gd", "ecco", "torch:Adam", "scipy:BFGS"], texts)
+    assert found.sections == {"problem": {"dim": 4}}
     assert found.methods == {
         "gd": {"lr": 0.1},
         "ecco": {"eta": 3, "h_max": 0.5},
         "torch:Adam": {"lr": 0.1, "eps": 1e-3},
         "scipy:BFGS": {},
     }
-    assert assign(["xrtol=1e-3"], ["scipy:BFGS"]).methods == {"scipy:BFGS": {"xrtol": 1e-3}}
+    assert settings_of(["scipy:BFGS"], ["xrtol=1e-3"]).methods == {"scipy:BFGS": {"xrtol": 1e-3}}
+    assert settings_of(["gd", "scipy:BFGS"], ["scipy:bfgs.xrtol=1e-3"]).methods["scipy:BFGS"] == {"xrtol": 1e-3}
+    with pytest.raises(BadValue, match=r"say so: scipy:BFGS\.xrtol="):
+        settings_of(["gd", "scipy:BFGS"], ["xrtol=1e-3"])
+    with pytest.raises(BadValue, match="gtol is not a parameter of a method but an option of the run"):
+        settings_of(["gd"], ["gtol=1e-3"])
     with pytest.raises(UnknownName, match="did you mean 'eta'"):
-        assign(["etta=1"], ["gd", "ecco"])
+        settings_of(["gd", "ecco"], ["etta=1"])
+    with pytest.raises(UnknownName, match="parameter of gd named 'eta'"):
+        settings_of(["gd", "ecco"], ["gd.eta=1"])
     with pytest.raises(UnknownName, match="method in this run named 'elra'"):
-        assign(["elra.alpha0=1"], ["gd"])
+        settings_of(["gd"], ["elra.alpha0=1"])
+
+
+def test_nothing_is_set_of_what_is_already_built(tmp_path, monkeypatch):
+    (tmp_path / "finished.py").write_text("import flowopt\n\nmine = flowopt.method('gd', lr=0.1)\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadValue, match="finished:mine: lr cannot be set: what is already built takes no parameters"):
+        settings_of(["finished:mine"], ["lr=1"])
 
 
 def test_starts_and_grids():

@@ -1,7 +1,7 @@
 """``flowopt epsilon``: what it prints and writes, what it refuses, and that its numbers are those of the library."""
 
 import json
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from matplotlib.image import imread
 from together import together
 
 from flowopt import FlowOptimizer
-from flowopt.cli import main as cli
 from flowopt.diagnostics import HistogramRecord, adaptive_share, epsilon_bounds, z_hats
 from flowopt.training import _fit as loop
 from flowopt.training import datasets, models
@@ -19,20 +18,10 @@ from flowopt.training._fit import fit
 
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs the command in an empty folder: exit code, what it printed, what it said on stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+def command(cli: Any, tmp_path: Path) -> Any:
+    """The command in a folder with a small text."""
     (tmp_path / "rhyme.txt").write_text("one two buckle my shoe\nthree four knock at the door\n" * 30)
-
-    def run(*arguments: object) -> tuple[Any, str, str]:
-        monkeypatch.setattr(sys, "argv", ["flowopt", "epsilon", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return run
+    return partial(cli, "epsilon")
 
 
 def test_out_of_the_box(command: Any, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from matplotlib.image import imread
 from together import together
 from torch import Tensor
 
-from flowopt.cli import main as cli
 from flowopt.cli._heatmap_axes import parse_axis
 from flowopt.core.errors import BadValue
 from flowopt.networks._batches import batches
@@ -37,19 +36,9 @@ TINY = (
 
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs the command in an empty folder: exit code, what it printed, what it said on stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> tuple[Any, str, str]:
-        monkeypatch.setattr(sys, "argv", ["flowopt", "heatmap", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return run
+def command(cli: Any) -> Any:
+    """The command in an empty folder."""
+    return partial(cli, "heatmap")
 
 
 @pytest.fixture

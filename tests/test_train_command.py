@@ -2,7 +2,7 @@
 
 import json
 import signal
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ import torch
 from matplotlib.image import imread
 from together import together
 
-from flowopt.cli import main as cli
-from flowopt.cli._train_settings import sort_out
+from flowopt.cli._networks import settings_of
 from flowopt.core.errors import BadValue, UnknownName
 from flowopt.networks._optimizer import FlowOptimizer
 from flowopt.training import datasets, models
@@ -23,19 +22,9 @@ FILES = {"checkpoint.pt", "curves.png", "metrics.csv", "metrics.json", "model.pt
 
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs the command in an empty folder: exit code, what it printed, what it said on stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> tuple[Any, str, str]:
-        monkeypatch.setattr(sys, "argv", ["flowopt", "train", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return run
+def command(cli: Any) -> Any:
+    """The command in an empty folder."""
+    return partial(cli, "train")
 
 
 @pytest.fixture
@@ -224,22 +213,24 @@ def test_what_is_wrong_is_said_before_any_work(
 
 
 def test_settings_go_to_whom_they_are_for() -> None:
-    given = sort_out(
-        ["lr=0.1", "gd.lr=2", "momentum=0.9", "model.a=(1, 2)", "data.b=text", "weight_decay=1e-4"],
+    given = settings_of(
         ["gd", "torch:SGD", "elra"],
+        ["lr=0.1", "gd.lr=2", "momentum=0.9", "model.a=(1, 2)", "data.b=text", "weight_decay=1e-4"],
     )
     assert given.methods == {
         "gd": {"lr": 2, "weight_decay": 1e-4},
         "torch:SGD": {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4},
         "elra": {"weight_decay": 1e-4},
     }
-    assert (given.model, given.data) == ({"a": (1, 2)}, {"b": "text"})
+    assert given.sections == {"model": {"a": (1, 2)}, "data": {"b": "text"}}
     with pytest.raises(UnknownName, match="parameter of gd or elra named 'kapa'; did you mean 'kappa'"):
-        sort_out(["kapa=1"], ["gd", "elra"])
+        settings_of(["gd", "elra"], ["kapa=1"])
     with pytest.raises(UnknownName, match="parameter of gd named 'kappa'"):
-        sort_out(["gd.kappa=1"], ["gd", "elra"])
+        settings_of(["gd", "elra"], ["gd.kappa=1"])
     with pytest.raises(BadValue, match="key=value"):
-        sort_out(["kappa"], ["elra"])
+        settings_of(["elra"], ["kappa"])
+    with pytest.raises(BadValue, match="epochs is not a parameter of a method but an option of the run"):
+        settings_of(["elra"], ["epochs=3"])
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flowopt.cli._train_settings import check_optimizer
+from flowopt.cli._networks import check_optimizer
 from flowopt.core.errors import BadValue
 from flowopt.training._heat_map import Axis
 
@@ -30,7 +30,7 @@ def parse_axis(text: str, method: str, fixed: dict[str, Any]) -> Axis:
         raise BadValue(f"{FORM}{text!r}{f': {error}' if isinstance(error, BadValue) else ''}") from error
     axis = Axis.checked(name.strip(), values, method)
     for value in axis.settings:
-        check_optimizer(method, fixed | {axis.parameter: value}, None)
+        check_optimizer(method, fixed | {axis.parameter: value})
     return axis
 
 

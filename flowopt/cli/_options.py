@@ -1,4 +1,7 @@
-"""Options and exit codes that several commands share."""
+"""Options that commands share, each declared once: those of all commands, of functions, and of networks.
+
+They are of plain types, and their names are completed without importing torch.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,89 @@ from typing import Annotated
 
 import typer
 
+from flowopt.cli import _completion as names
+
+LITERALS = "Values are Python literals (0.1, True, None, (1, 2)) or inf, else text."
+
+# of all commands
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the numbers to this file.")]
-USAGE = 2
-"""Exit code for bad input."""
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, 128 + SIGINT as in the shell."""
-TERMINATED = 143
-"""Exit code after SIGTERM, 128 + 15."""
+
+# of functions
+ProblemName = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROBLEM",
+        help="A problem's name (flowopt list problems), or module:function for one of your own.",
+        autocompletion=names.problems,
+    ),
+]
+FunctionMethods = Annotated[
+    list[str],
+    typer.Option(
+        "--method",
+        "-m",
+        metavar="METHOD",
+        help="A method's name, torch:OPTIMIZER, scipy:MINIMIZER, or module:function that builds a method or an "
+        "optimizer; may be given again.",
+        autocompletion=names.function_methods,
+    ),
+]
+FunctionSet = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A parameter; may be given again. KEY=VALUE goes to every method that has it, METHOD.KEY=VALUE to one, "
+        f"problem.KEY=VALUE to the problem. {LITERALS}",
+    ),
+]
+Dim = Annotated[
+    int | None, typer.Option(metavar="D", help="Coordinates of the problem, where it takes any: problem.dim=D.")
+]
+FunctionSeed = Annotated[int, typer.Option(metavar="N", help="Seed of random numbers; row i draws from N + i.")]
+FunctionOut = Annotated[Path, typer.Option(metavar="FOLDER", help="Where the files go; made if it is not there.")]
+
+# of networks
+DatasetName = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATASET",
+        help="digits, mnist, fashion-mnist, cifar10, cifar100, power or text:FILE.",
+        autocompletion=names.datasets,
+    ),
+]
+ModelSpec = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="A model with its sizes: mlp:64-32, cnn:16-32, lenet5, resnet18, lstm:128x2, ... Default: by the task.",
+        autocompletion=names.models,
+    ),
+]
+NetworkSet = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A parameter; may be given again. KEY=VALUE goes to every method that has it, METHOD.KEY=VALUE to one, "
+        f"model.KEY=VALUE to the model, data.KEY=VALUE to the dataset. {LITERALS}",
+    ),
+]
+BatchSize = Annotated[int, typer.Option(metavar="N", help="Samples a step.")]
+NetworkSeed = Annotated[
+    int, typer.Option(metavar="N", help="Seed of the weights, of the order of the samples and of all noise.")
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICE",
+        help="cpu, cuda, cuda:1, ...; auto: a CUDA GPU if there is one.",
+        autocompletion=names.one_of("auto", "cpu", "cuda"),
+    ),
+]
+DataDir = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where the dataset's files are.")]
+Download = Annotated[bool, typer.Option("--download", help="Fetch files that are missing there.")]
+NetworkOut = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Where the files go. Default: a new folder for each run, in flowopt-out."),
+]

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from flowopt.cli._function_options import Dim, Methods, ProblemArgument, Seed, Set, finish, make_folders, problem_named
-from flowopt.cli._options import Json
+from flowopt.cli import _options as options
+from flowopt.cli._completion import one_of
+from flowopt.cli._endings import DONE, INTERRUPTED, leave, wrote
+from flowopt.cli._places import check_files
 from flowopt.core._files import write_json
 from flowopt.core.errors import BadValue, check_choice
 
@@ -16,26 +18,34 @@ FORMATS = ("png", "pdf", "svg")
 
 
 def compare(
-    problem: ProblemArgument,
-    method: Methods = [],
+    problem: options.ProblemName,
+    method: options.FunctionMethods = [],
     all_: Annotated[bool, typer.Option("--all", help="Compare all named methods.")] = False,
-    set_: Set = [],
+    set_: options.FunctionSet = [],
     tune: Annotated[
         int,
-        typer.Option(metavar="N", help="Values of its step size that each method has; 0: the parameters as they are."),
+        typer.Option(
+            metavar="N", help="Values of its step size that each method tries; 0: the parameters as they are."
+        ),
     ] = 16,
     evaluations: Annotated[
         int, typer.Option(metavar="N", help="Evaluations of the objective that each run may spend.")
     ] = 1000,
     x0: Annotated[str | None, typer.Option(metavar="X,Y,...", help="The start; default: the standard one.")] = None,
-    dim: Dim = None,
+    dim: options.Dim = None,
     horizon: Annotated[
-        float | None, typer.Option(help="Time up to which methods are held against the reference solution.")
+        float | None,
+        typer.Option(metavar="T", help="Time up to which methods are held against the reference solution."),
     ] = None,
-    seed: Seed = 0,
-    format_: Annotated[str, typer.Option("--format", metavar="png|pdf|svg", help="Format of the pictures.")] = "png",
-    out: Annotated[Path, typer.Option(help="Folder for pictures; made if it is not there.")] = Path("flowopt-out"),
-    json: Json = None,
+    seed: options.FunctionSeed = 0,
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format", metavar="png|pdf|svg", help="Format of the pictures.", autocompletion=one_of(*FORMATS)
+        ),
+    ] = "png",
+    out: options.FunctionOut = Path("flowopt-out"),
+    json: options.Json = None,
 ) -> None:
     """Run methods beside torch.optim, SciPy and the flow itself, as they are and tuned: tables, pictures, numbers.
 
@@ -44,16 +54,18 @@ def compare(
     check_choice("flowopt compare", "--format", format_, FORMATS)
     if all_ and method:
         raise BadValue("give --all or --method, not both")
-    from flowopt.cli import settings
+    from flowopt.cli._functions import problem_named, settings_of
+    from flowopt.cli._starts import parse_starts
     from flowopt.functions import comparison
     from flowopt.show import tables
     from flowopt.show._comparison_tables import comparison_table
 
     methods = method or (comparison.everything() if all_ else comparison.DEFAULTS)
-    starts = settings.parse_starts([x0] if x0 is not None else [])
-    given = settings.assign(set_, list(dict.fromkeys(methods)))
-    known = problem_named(problem, given.problem, dim, starts)
-    make_folders(out, json)
+    starts = parse_starts([x0] if x0 is not None else [])
+    given = settings_of(methods, set_)
+    known = problem_named(problem, given, dim, starts)
+    files = [out / f"{known.name}-compare.{format_}"]
+    check_files(*files, json)
     found = comparison.compare(
         known,
         starts,
@@ -68,9 +80,10 @@ def compare(
     tables.show(comparison_table(found))
     if json is not None:
         write_json(json, found.to_dict())
-    files = [out / f"{known.name}-compare.{format_}"]
     found.figure(files[0])
     if found.flat:
         files.append(out / f"{known.name}-compare-paths.{format_}")
         found.paths(files[1])
-    finish(files, json, found.interrupted)
+    wrote(*files, json)
+    if found.interrupted:
+        leave(INTERRUPTED, DONE)

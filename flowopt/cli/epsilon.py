@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from flowopt.cli._options import INTERRUPTED, Json
-from flowopt.core._files import check_writable, write_json
-from flowopt.core.errors import BadValue, check_count, check_positive
+from flowopt.cli import _completion as names
+from flowopt.cli import _options as options
+from flowopt.cli._endings import INTERRUPTED, leave, warn, wrote
+from flowopt.cli._places import check_files, folder_for, run_name
+from flowopt.core._files import write_json
+from flowopt.core.errors import BadValue, check_positive
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -25,38 +26,33 @@ DATA, PICTURE = "histograms.npz", "histograms.png"
 
 
 def epsilon(
-    dataset: Annotated[
-        str,
-        typer.Argument(metavar="DATASET", help="digits, mnist, fashion-mnist, cifar10, cifar100, power or text:FILE."),
-    ],
-    model: Annotated[
-        str | None, typer.Option(help="A model with its sizes: mlp:64-32, cnn:16-32, resnet18, lstm:128x2, ...")
-    ] = None,
+    dataset: options.DatasetName,
+    model: options.ModelSpec = None,
     method: Annotated[
-        str, typer.Option("--method", "-m", help="An adaptive method's name, or torch:Adam, torch:RMSprop, ...")
-    ] = "adam",
-    set_: Annotated[
-        list[str],
+        str,
         typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="A parameter of the method, model.KEY=VALUE or data.KEY=VALUE; may be given again.",
+            "--method",
+            "-m",
+            metavar="METHOD",
+            help="An adaptive method's name, or torch:Adam, torch:RMSprop, ...",
+            autocompletion=names.network_methods,
         ),
-    ] = [],
+    ] = "adam",
+    set_: options.NetworkSet = [],
     eps: Annotated[
         list[float],
-        typer.Option(help="Show the share that adapts at this eps; may be given again. Default: powers of ten."),
+        typer.Option(
+            metavar="EPS", help="Show the share that adapts at this eps; may be given again. Default: powers of ten."
+        ),
     ] = [],
-    epochs: Annotated[int, typer.Option(help="Epochs of training before z_hat is looked at.")] = 1,
-    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
-    seed: Annotated[int, typer.Option(help="Seed of the weights, of the order of the samples and of all noise.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto: a CUDA GPU if there is one.")] = "auto",
-    data_dir: Annotated[Path | None, typer.Option(help="Folder of the dataset's files.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="Fetch files that are missing there.")] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for picture and data. Default: a new one each time, in flowopt-out.")
-    ] = None,
-    json: Json = None,
+    epochs: Annotated[int, typer.Option(metavar="N", help="Epochs of training before z_hat is looked at.")] = 1,
+    batch_size: options.BatchSize = 128,
+    seed: options.NetworkSeed = 0,
+    device: options.Device = "auto",
+    data_dir: options.DataDir = None,
+    download: options.Download = False,
+    out: options.NetworkOut = None,
+    json: options.Json = None,
 ) -> None:
     """Train for an epoch; print bounds for eps, which share adapts at which eps, and the values worth trying.
 
@@ -65,57 +61,39 @@ def epsilon(
     """
     from torch import nn
 
-    from flowopt.cli._network_options import (
-        DEFAULT_MODELS,
-        check_names,
-        device_named,
-        folder_name,
-        free_number,
-        network,
-        numbered,
-    )
-    from flowopt.cli._train_settings import make_optimizer, sort_out
+    from flowopt.cli._networks import Learning, check, device_named, make_optimizer, settings_of
     from flowopt.diagnostics._gradient_histograms import GradientHistograms
     from flowopt.diagnostics._histogram_record import SNAPSHOTS
     from flowopt.diagnostics.z_hat import name_parameters, rules
-    from flowopt.training import datasets
-    from flowopt.training._fit import fit
+    from flowopt.training import fit
 
-    given = sort_out(set_, [method])
-    for option, value, least in (("--epochs", epochs, 1), ("--batch-size", batch_size, 1), ("--seed", seed, 0)):
-        check_count("epsilon", option, value, least)
+    given = settings_of([method], set_)
+    check("epsilon", dataset, model, given, seed=seed, epochs=epochs, batch_size=batch_size)
     for wanted in eps:
         check_positive("epsilon", **{"--eps": wanted})
-    check_names(dataset, model, given.model, given.data)
     rules(make_optimizer(method, given.methods[method], nn.Linear(1, 1)))  # raises for one outside the family
-    place, name = device_named(device), folder_name(dataset, model, method, "epsilon")
-    folder = numbered(name, free_number(name)) if out is None else out
-    if (folder / DATA).exists():
-        raise BadValue(f"{folder} holds histograms already; give another folder")
-    for file in (folder / DATA, *([json] if json is not None else [])):
-        check_writable(file)
-    data = datasets.load(dataset, **{"data_dir": data_dir, "download": download} | given.data)
-    spec = DEFAULT_MODELS[data.task] if model is None else model
-    steps = math.ceil(len(data.train_inputs) / batch_size)
-    trained = network(spec, data, seed, given.model).to(place)
+    place = device_named(device)
+    folder = folder_for(out, run_name(dataset, model, method, "epsilon"), DATA, "histograms")
+    check_files(json)
+    learning = Learning.read(dataset, model, given, place, data_dir, download)
+    steps, trained = learning.steps(batch_size), learning.network(seed)
     optimizer = make_optimizer(method, given.methods[method], trained, seed, steps)
-    print(f"{method}: {spec} on {data.name}, {place}, in {folder}", flush=True)
+    print(f"{method}: {learning}, in {folder}", flush=True)
     name_parameters(optimizer, trained)
     with GradientHistograms(optimizer, every=max(1, epochs * steps // SNAPSHOTS)) as watched:
-        history = fit(trained, data, optimizer, epochs=epochs, batch_size=batch_size, seed=seed, progress=True)
+        history = fit(trained, learning.data, optimizer, epochs=epochs, batch_size=batch_size, seed=seed, progress=True)
     bad = sum(not step.finite for step in history.steps)
     if watched.steps and not watched.latest.histograms:
         raise BadValue(f"{method}: no loss and gradient was finite, so there is no z_hat; try a smaller --set lr=")
     if watched.steps:
         found = _findings(optimizer, watched, eps)
         _show(found, history)
-        _write(found, folder, json, {"data": data.name, "model": spec, "method": method, "settings": history.settings})
+        about = {"data": learning.data.name, "model": learning.spec, "method": method, "settings": history.settings}
+        _write(found, folder, json, about)
     if bad:
-        which = f"{bad} of {len(history.steps)} steps"
-        print(f"flowopt: loss or gradient was not finite in {which}; z_hat is that of the others", file=sys.stderr)
+        warn(f"loss or gradient was not finite in {bad} of {len(history.steps)} steps; z_hat is that of the others")
     if history.status == "interrupted":
-        print(f"flowopt: {history.message}; this is what was done", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED)
+        leave(INTERRUPTED, f"{history.message}; this is what was done")
 
 
 class _Findings(NamedTuple):
@@ -176,5 +154,4 @@ def _write(found: _Findings, folder: Path, json: Path | None, about: dict[str, A
         print(f"not in the picture: {', '.join(others)}")
     if json is not None:
         files.append(write_json(json, about | found.to_dict()))
-    for file in files:
-        print(f"wrote {file}")
+    wrote(*files)

@@ -10,70 +10,63 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowopt.cli._function_options import (
-    Dim,
-    Methods,
-    Out,
-    ProblemArgument,
-    Seed,
-    Set,
-    finish,
-    make_folders,
-    plain,
-    problem_named,
-)
-from flowopt.cli._options import Json
+from flowopt.cli import _options as options
+from flowopt.cli._endings import DONE, INTERRUPTED, leave, wrote
+from flowopt.cli._places import as_file, check_files
 from flowopt.core._files import write_json
 from flowopt.core._progress import progress_bar
 from flowopt.core.errors import BadValue
 
 if TYPE_CHECKING:
     from flowopt.functions._trajectory import Trajectory
-    from flowopt.problems._problem import Problem
+    from flowopt.problems import Problem
 
 RECORDS = 2_000_000
 """Records, of one row at one step each, that an exploration keeps of a run unless told otherwise."""
 
-Steps = Annotated[int, typer.Option(help="Attempted steps at most, rejected ones included.")]
-Starts = Annotated[list[str], typer.Option(metavar="X,Y,...", help="A start; may be given again. Default: standard.")]
-
 
 def explore(
-    problem: ProblemArgument,
-    method: Methods = ["ecco_stable"],
-    x0: Starts = [],
+    problem: options.ProblemName,
+    method: options.FunctionMethods = ["ecco_stable"],
+    x0: Annotated[
+        list[str],
+        typer.Option(metavar="X,Y,...", help="A start; may be given again. Default: the standard one."),
+    ] = [],
     grid: Annotated[int | None, typer.Option(metavar="N", help="Start from an N x N grid over the domain.")] = None,
-    dim: Dim = None,
-    steps: Steps = 1000,
-    t_end: Annotated[float | None, typer.Option(help="Stop at this time of the flow.")] = None,
-    gtol: Annotated[float, typer.Option(help="Converged where |grad f| is at most this.")] = 1e-6,
+    dim: options.Dim = None,
+    steps: Annotated[int, typer.Option(metavar="N", help="Attempted steps at most, rejected ones included.")] = 1000,
+    t_end: Annotated[float | None, typer.Option(metavar="T", help="Stop at this time of the flow.")] = None,
+    gtol: Annotated[float, typer.Option(metavar="G", help="Converged where |grad f| is at most this.")] = 1e-6,
     record_every: Annotated[
-        int | None, typer.Option(help="Keep every n-th step; by default every one, fewer where rows are many.")
+        int | None,
+        typer.Option(metavar="N", help="Keep every N-th step; by default every one, fewer where rows are many."),
     ] = None,
-    seed: Seed = 0,
-    set_: Set = [],
-    out: Out = Path("flowopt-out"),
-    json: Json = None,
+    seed: options.FunctionSeed = 0,
+    set_: options.FunctionSet = [],
+    out: options.FunctionOut = Path("flowopt-out"),
+    json: options.Json = None,
 ) -> None:
     """Run methods on a problem; print how they ended; write trajectories (.npz) and pictures of paths and panels."""
-    from flowopt.cli import settings
+    from flowopt.cli._functions import problem_named, settings_of
+    from flowopt.cli._starts import grid as grid_of
+    from flowopt.cli._starts import parse_starts
     from flowopt.core.state import Status
     from flowopt.functions import minimize
     from flowopt.functions.comparison.choosing import candidate, with_parameters
     from flowopt.show import tables
 
     chosen = list(dict.fromkeys(method))
-    given = settings.assign(set_, chosen)
-    starts = settings.parse_starts(x0)
-    known = problem_named(problem, given.problem, dim, starts)
+    given = settings_of(chosen, set_)
+    starts = parse_starts(x0)
+    known = problem_named(problem, given, dim, starts)
     if grid is not None:
         if starts is not None:
             raise BadValue("give --x0 or --grid, not both")
-        starts = settings.grid(known, grid)
+        starts = grid_of(known, grid)
     rows = 1 if starts is None else len(starts)
     every = max(1, math.ceil(rows * steps / RECORDS)) if record_every is None else record_every
     built = {name: with_parameters(candidate(name), given.methods[name]).call() for name in chosen}
-    make_folders(out, json)
+    check_files(out / f"{known.name}.npz", json)
     runs: dict[str, Trajectory] = {}
     files: list[Path] = []
     interrupted = False
@@ -92,7 +85,7 @@ def explore(
             **overrides,
         )
         runs[name] = run
-        files.append(run.save(out / f"{known.name}-{plain(name)}.npz"))
+        files.append(run.save(out / f"{known.name}-{as_file(name)}.npz"))
         interrupted = bool((run.status == Status.INTERRUPTED).any())
         if interrupted:
             break
@@ -100,7 +93,9 @@ def explore(
     if json is not None:
         write_json(json, {"problem": known.name, "minimum": known.minimum, "runs": _numbers(runs, known)})
     files += _pictures(runs, known, out, basins=grid is not None)
-    finish(files, json, interrupted)
+    wrote(*files, json)
+    if interrupted:
+        leave(INTERRUPTED, DONE)
 
 
 def _numbers(runs: dict[str, Trajectory], problem: Problem) -> list[dict[str, Any]]:
@@ -140,7 +135,7 @@ def _pictures(runs: dict[str, Trajectory], problem: Problem, out: Path, basins: 
     flat = next(iter(runs.values())).x.shape[-1] == 2
     wanted: dict[Path, Callable[[Path], object]] = {}
     for name, run in runs.items():
-        start = f"{problem.name}-{plain(name)}"
+        start = f"{problem.name}-{as_file(name)}"
         wanted[out / f"{start}-panels.png"] = partial(show.trajectory, run, problem)
         if basins and flat:
             wanted[out / f"{start}-basins.png"] = partial(show.basins, run, problem)

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import math
-import sys
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowopt.cli._options import INTERRUPTED, Json
-from flowopt.core._files import check_writable, write_json
-from flowopt.core.errors import BadValue, check_count
+from flowopt.cli import _completion as names
+from flowopt.cli import _options as options
+from flowopt.cli._endings import INTERRUPTED, leave, wrote
+from flowopt.cli._places import check_files, folder_for, run_name
+from flowopt.core._files import write_json
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from flowopt.networks.ensemble._stacked_model import ModelFn
+    from flowopt.cli._networks import Learning
     from flowopt.training._heat_map import Axis, HeatMap
-    from flowopt.training.datasets import Dataset
 
 DATA, PICTURE = "heatmap.npz", "heatmap.png"
 
 
 def heatmap(
-    dataset: Annotated[
+    dataset: options.DatasetName,
+    model: options.ModelSpec = None,
+    method: Annotated[
         str,
-        typer.Argument(metavar="DATASET", help="digits, mnist, fashion-mnist, cifar10, cifar100, power or text:FILE."),
-    ],
-    model: Annotated[str | None, typer.Option(help="A model with its sizes: mlp:64-32, cnn:8-16, lstm:32, ...")] = None,
-    method: Annotated[str, typer.Option("--method", "-m", help="A method's name (flowopt list methods).")] = "adam",
+        typer.Option(
+            "--method",
+            "-m",
+            metavar="METHOD",
+            help="A method's name (flowopt list methods).",
+            autocompletion=names.methods,
+        ),
+    ] = "adam",
     x: Annotated[
         str,
         typer.Option(
@@ -40,19 +43,12 @@ def heatmap(
         ),
     ] = "lr=1e-5:1:6",
     y: Annotated[str, typer.Option(metavar="AXIS", help="The other one.")] = "eps=1e-8:1:9",
-    set_: Annotated[
-        list[str],
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="A parameter of the method for all cells, model.KEY=VALUE or data.KEY=VALUE; may be given again.",
-        ),
-    ] = [],
-    seeds: Annotated[int, typer.Option(help="Networks a cell, with the seeds 0, 1, 2, ...")] = 1,
+    set_: options.NetworkSet = [],
+    seeds: Annotated[int, typer.Option(metavar="N", help="Networks a cell, with the seeds 0, 1, 2, ...")] = 1,
     epochs: Annotated[
-        int, typer.Option(help="Epochs; a cell shows the best of them, chosen on the test samples.")
+        int, typer.Option(metavar="N", help="Epochs; a cell shows the best of them, chosen on the test samples.")
     ] = 10,
-    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
+    batch_size: options.BatchSize = 128,
     bounds: Annotated[
         str | None,
         typer.Option(metavar="LOWER,UPPER", help="Mark an estimate of eps (flowopt epsilon) in the picture."),
@@ -60,13 +56,11 @@ def heatmap(
     ridge: Annotated[
         bool, typer.Option("--ridge", help="Draw a line along which lr / eps is the best at the largest eps.")
     ] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto: a CUDA GPU if there is one.")] = "auto",
-    data_dir: Annotated[Path | None, typer.Option(help="Folder of the dataset's files.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="Fetch files that are missing there.")] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for picture and data. Default: a new one each time, in flowopt-out.")
-    ] = None,
-    json: Json = None,
+    device: options.Device = "auto",
+    data_dir: options.DataDir = None,
+    download: options.Download = False,
+    out: options.NetworkOut = None,
+    json: options.Json = None,
 ) -> None:
     """Train a network for every pair of two hyperparameters, all as one ensemble; write a picture and the numbers.
 
@@ -75,80 +69,52 @@ def heatmap(
     Ctrl-C ends it after the running step and keeps the epochs that were finished.
     """
     from flowopt.cli._heatmap_axes import parse_axis, parse_bounds
-    from flowopt.cli._network_options import (
-        DEFAULT_MODELS,
-        check_names,
-        device_named,
-        folder_name,
-        network,
-        with_epoch_length,
-    )
-    from flowopt.cli._train_settings import sort_out
+    from flowopt.cli._networks import Learning, check, device_named, settings_of, with_epoch_length
     from flowopt.show._heat_map_picture import check_marks
-    from flowopt.training import datasets
     from flowopt.training._heat_map import check_once, heat_map
 
-    given = sort_out(set_, [method])
-    for option, value in (("--seeds", seeds), ("--epochs", epochs), ("--batch-size", batch_size)):
-        check_count("heatmap", option, value, 1)
-    check_names(dataset, model, given.model, given.data)
+    given = settings_of([method], set_)
+    check("heatmap", dataset, model, given, seeds=seeds, epochs=epochs, batch_size=batch_size)
     fixed = given.methods[method]
     axes = (parse_axis(x, method, fixed), parse_axis(y, method, fixed))
     check_once(*axes, fixed)
     estimate = parse_bounds(bounds)
     check_marks(*axes, method, estimate, ridge)
-    place, folder = device_named(device), _folder(out, folder_name(dataset, model, method, "heatmap"))
-    if json is not None:
-        check_writable(json)
-    data = datasets.load(dataset, **{"data_dir": data_dir, "download": download} | given.data)
-    spec = DEFAULT_MODELS[data.task] if model is None else model
-    options = _for_ensembles(spec, given.model)
-
-    def build(seed: int) -> nn.Module:
-        return network(spec, data, seed, options).to(place)
-
-    hyperparameters = with_epoch_length(method, fixed, math.ceil(len(data.train_inputs) / batch_size))
-    _check_network(build, data)
-    print(_plan(axes, seeds, method, f"{spec} on {data.name}, {place}, in {folder}"), flush=True)
+    place = device_named(device)
+    folder = folder_for(out, run_name(dataset, model, method, "heatmap"), DATA, "a heat map")
+    check_files(json)
+    learning = _for_ensembles(Learning.read(dataset, model, given, place, data_dir, download))
+    _check_network(learning)
+    print(_plan(axes, seeds, method, f"{learning}, in {folder}"), flush=True)
     found = heat_map(
-        build,
+        learning.network,
         method,
         *axes,
-        data,
+        learning.data,
         epochs=epochs,
         seeds=range(seeds),
         batch_size=batch_size,
-        hyperparameters=hyperparameters,
-        about={"model": spec, "model options": options, "data options": given.data},
+        hyperparameters=with_epoch_length(method, fixed, learning.steps(batch_size)),
+        about={"model": learning.spec, "model options": learning.options, "data options": given.sections["data"]},
         progress=True,
     )
     _finish(found, folder, estimate, ridge, json)
 
 
-def _folder(out: Path | None, name: str) -> Path:
-    """Where picture and data go, made. Raises BadValue where there is a heat map already, or no folder can be."""
-    from flowopt.cli._network_options import free_number, numbered
-
-    folder = numbered(name, free_number(name)) if out is None else out
-    if (folder / DATA).exists():
-        raise BadValue(f"{folder} holds a heat map already; give another folder")
-    check_writable(folder / DATA)
-    return folder
-
-
-def _for_ensembles(spec: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """A model's options; a recurrence is written out step by step where nothing else is asked for: see `Ensemble`."""
+def _for_ensembles(learning: Learning) -> Learning:
+    """The same; a recurrence is written out step by step where nothing else is asked for: see `Ensemble`."""
     from flowopt.training.models import MODELS
 
-    fused = "fused" in MODELS[spec.partition(":")[0]].options
-    return ({"fused": False} if fused else {}) | dict(options)
+    fused = "fused" in MODELS[learning.spec.partition(":")[0]].options
+    return replace(learning, options={"fused": False} | dict(learning.options)) if fused else learning
 
 
-def _check_network(build: ModelFn, data: Dataset) -> None:
+def _check_network(learning: Learning) -> None:
     """Raise BadValue, before anything is announced, for a network that an ensemble cannot hold or run."""
-    from flowopt.networks.ensemble._ensemble import Ensemble
+    from flowopt.networks import Ensemble
 
-    one = Ensemble(build, 1, "gd", task=data.task)
+    data = learning.data
+    one = Ensemble(learning.network, 1, "gd", task=data.task)
     one.evaluate(data.test_inputs[:1].to(one.model.device), data.test_targets[:1].to(one.model.device))
 
 
@@ -173,8 +139,6 @@ def _finish(found: HeatMap, folder: Path, bounds: tuple[float, float] | None, ri
         files.append(folder / PICTURE)
     if json is not None:
         files.append(write_json(json, found.to_dict()))
-    for file in files:
-        print(f"wrote {file}")
+    wrote(*files)
     if found.interrupted:
-        print(f"flowopt: interrupted; {done} of {found.about['epochs']} epochs were finished", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED)
+        leave(INTERRUPTED, f"interrupted; {done} of {found.about['epochs']} epochs were finished")

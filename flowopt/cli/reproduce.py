@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowopt.cli._options import INTERRUPTED, Json
+from flowopt.cli import _options as options
+from flowopt.cli._completion import papers
+from flowopt.cli._endings import INTERRUPTED, MISSED, leave, wrote
+from flowopt.cli._places import check_files
 from flowopt.core._files import write_json
 from flowopt.core._progress import progress_bar
-from flowopt.core.errors import BadValue, UnknownName
+from flowopt.core.errors import UnknownName
 
 if TYPE_CHECKING:
     from flowopt.reproduce import Fact
 
-MISSED = 1
-"""Exit code when a measured number lies outside its tolerance."""
-
 
 def reproduce(
-    paper: Annotated[str, typer.Argument(help="ecco, ecdsep, elra, tlr, epsilon, schemes, networks or all.")] = "all",
-    json: Json = None,
+    paper: Annotated[
+        str,
+        typer.Argument(
+            metavar="PAPER",
+            help="ecco, ecdsep, elra, tlr, epsilon, schemes, networks or all.",
+            autocompletion=papers,
+        ),
+    ] = "all",
+    json: options.Json = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Shorter runs; what they cannot tell is not measured.")
     ] = False,
@@ -36,24 +41,19 @@ def reproduce(
 
     if paper != "all" and paper not in EXPERIMENTS:
         raise UnknownName("paper", paper, (*EXPERIMENTS, "all"))
-    if json is not None:
-        _make_folder(json.parent)
+    check_files(json)
     facts: dict[str, list[Fact]] = {}
     try:
         for name in EXPERIMENTS if paper == "all" else [paper]:
             facts[name] = _run(name, quick)
     except KeyboardInterrupt:
-        print("flowopt: interrupted", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+        leave(INTERRUPTED, "interrupted")
     if json is not None:
         write_json(json, {name: [fact.to_dict() for fact in of_one] for name, of_one in facts.items()})
-        print(f"wrote {json}")
+    wrote(json)
     missed = sum(fact.verdict == OUTSIDE for of_one in facts.values() for fact in of_one)
     if missed:
-        print(
-            f"flowopt: {missed} of {sum(map(len, facts.values()))} numbers lie outside their tolerance", file=sys.stderr
-        )
-        raise typer.Exit(MISSED)
+        leave(MISSED, f"{missed} of {sum(map(len, facts.values()))} numbers lie outside their tolerance")
 
 
 def _run(name: str, quick: bool) -> list[Fact]:
@@ -68,11 +68,3 @@ def _run(name: str, quick: bool) -> list[Fact]:
             sections.append((experiment.summary, experiment.facts(quick=quick)))
     show(facts_table(name, sections))
     return [fact for _, facts in sections for fact in facts]
-
-
-def _make_folder(folder: Path) -> None:
-    """Before any work is done: a folder that cannot be made is bad input."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadValue(f"cannot make the folder {folder}: {error.strerror}") from error

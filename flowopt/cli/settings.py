@@ -1,128 +1,130 @@
-"""Settings as people type them: ``key=value``, ``method.key=value``, starting points, grids."""
+"""``--set`` as people type it: ``key=value`` for all that have such a parameter, ``OWNER.key=value`` for one."""
 
 from __future__ import annotations
 
 import ast
-import inspect
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from flowopt.core.errors import BadValue, UnknownName, check_range
+from flowopt.core.errors import BadValue, UnknownName
 from flowopt.core.parameters import hint
-from flowopt.functions._minimize import minimize
-from flowopt.functions.comparison.candidates import Candidate, OfScipy
-from flowopt.functions.comparison.choosing import candidate
-from flowopt.problems._problem import Problem
 
-PROBLEM = "problem"
-"""The owner of a setting that is an option of the problem: ``problem.key=value``."""
-MOST_STARTS = 100_000
-"""Starts that a grid may have."""
+WORDS = {"true": True, "false": False, "inf": math.inf, "-inf": -math.inf}
+"""What Python writes otherwise, and people write so."""
 
 
 class Setting(NamedTuple):
-    """One ``[owner.]key=value``."""
+    """One ``[OWNER.]key=value``."""
 
     owner: str
-    """A method, "problem", or "" for whoever has the key."""
+    """A method or a section; "" for every method that has the key."""
     key: str
+    """The name of a parameter or option, or ``part.name``."""
     value: Any
 
 
 class Settings(NamedTuple):
     """Settings, each with those that it is for."""
 
-    problem: dict[str, Any]
     methods: dict[str, dict[str, Any]]
+    sections: dict[str, dict[str, Any]]
+    """Options of what is not a method: "problem", "model", "data"."""
 
 
-def parse_setting(text: str) -> Setting:
-    """Take ``[owner.]key=value`` apart; the value is a Python literal where it reads as one, else a string.
+class Taker(Protocol):
+    """A method that parameters can be set of, as `flowopt.functions.comparison` knows it."""
 
-    >>> parse_setting("ecdsep.exponent=2.0")
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Its parameters and what they are."""
+
+    @property
+    def shares(self) -> bool:
+        """Whether its parameters go by the names that ours have."""
+
+    def accepts(self, key: str) -> bool:
+        """Whether it has a parameter of that name."""
+
+
+def parse_setting(text: str, owners: Iterable[str] = ()) -> Setting:
+    """Take ``[OWNER.]key=value`` apart; the owner is the longest of `owners` that the text begins with.
+
+    Names of methods may have dots, spaces and equals signs in them, and keys may have dots.
+
+    >>> parse_setting("ecdsep.exponent=2.0", ["ecdsep", "gd"])
     Setting(owner='ecdsep', key='exponent', value=2.0)
-    >>> parse_setting("scaling=identity").value
-    'identity'
+    >>> parse_setting("pi.rtol=1e-3", ["heavy_ball x heun [pi]"])
+    Setting(owner='', key='pi.rtol', value=0.001)
 
     Raises BadValue for a text that has no such form.
     """
-    name, equals, value = text.partition("=")
-    owner, _, key = name.strip().rpartition(".")
-    if not equals or not key:
-        raise BadValue(f"a setting is key=value or owner.key=value, the owner a method or the problem, not {text!r}")
-    try:
-        return Setting(owner, key, ast.literal_eval(value.strip()))
-    except (ValueError, SyntaxError):
-        return Setting(owner, key, value.strip())
+    text = text.strip()
+    before = [owner for owner in owners if text.lower().startswith(f"{owner.lower()}.")]
+    owner = max(before, key=len, default="")
+    key, equals, value = (text[len(owner) + 1 :] if owner else text).partition("=")
+    if not equals or not all(part.strip() for part in key.split(".")):
+        raise BadValue(f"a setting is key=value, or METHOD.key=value for one method alone, not {text!r}")
+    return Setting(owner, key.strip(), parse_value(value.strip()))
 
 
-def assign(texts: Sequence[str], methods: Sequence[str]) -> Settings:
-    """Give each setting to those that it is for: a plain ``key=value`` to all `methods` that have such a parameter.
+def parse_value(text: str) -> Any:
+    """A value as it was typed: a Python literal where it reads as one, true, false or inf, else the text itself.
 
-    Options of SciPy's minimizers go by names of their own: they must name theirs unless nothing else runs.
-    Raises UnknownName for an owner that does not run and for a key that nobody has, BadValue for a malformed text.
+    >>> parse_value("1e-3"), parse_value("(1, 2)"), parse_value("true"), parse_value("identity")
+    (0.001, (1, 2), True, 'identity')
     """
-    known = {name: candidate(name) for name in methods}
-    found = Settings({}, {name: {} for name in methods})
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last ones of texts without end
+        return text
+
+
+def assign(
+    texts: Iterable[str], takers: Mapping[str, Taker], sections: Sequence[str], options: Collection[str] = ()
+) -> Settings:
+    """Give each setting to those that it is for, one without an owner to all `takers` that have such a parameter.
+
+    What does not share our names takes only what names it as the owner, unless it is alone. The keys of `sections` are
+    for others to check. `options`: names that the run itself has, to say so of a key that nobody has.
+
+    Raises UnknownName for an owner that is not in this run and for a key that nobody has, BadValue for a text of
+    another form, and where there is nothing that could be set.
+    """
+    found = Settings({name: {} for name in takers}, {name: {} for name in sections})
     for text in texts:
-        setting = parse_setting(text)
-        if setting.owner != PROBLEM and setting.key in inspect.signature(minimize).parameters:
-            raise BadValue(f"{setting.key} is not a parameter of a method but an option of the run: see --help")
-        if setting.owner == PROBLEM:
-            found.problem[setting.key] = setting.value
-        elif not methods:
-            raise BadValue(f"only options of the problem can be set here, as problem.key=value, not {text!r}")
-        elif setting.owner:
-            owners = [name for name in methods if name.lower() == setting.owner.lower()]
-            if not owners:
-                raise UnknownName("method in this run", setting.owner, [*methods, PROBLEM])
-            found.methods[owners[0]][setting.key] = setting.value
-        else:
-            fitting = [name for name, one in known.items() if _is_for(one, setting.key, alone=len(methods) == 1)]
-            if not fitting:
-                keys = [key for one in known.values() if not isinstance(one, OfScipy) for key in one.settings]
-                raise UnknownName(f"parameter of {' or '.join(methods)}", setting.key, keys, hint(setting.key, keys))
-            for name in fitting:
-                found.methods[name][setting.key] = setting.value
+        owner, key, value = parse_setting(text, [*takers, *sections])
+        if owner in sections:
+            found.sections[owner][key] = value
+            continue
+        for name in _fitting(owner, key, takers, sections, options):
+            found.methods[name][key] = value
     return found
 
 
-def parse_starts(texts: Sequence[str]) -> NDArray[np.float64] | None:
-    """Starting points ``(B, D)`` from ``"-1.2,1"`` each; None if there are none. Raises BadValue for anything else."""
-    points = []
-    for text in texts:
-        try:
-            points.append([float(number) for number in text.replace(",", " ").split()])
-        except ValueError:
-            raise BadValue(f"a start is numbers with commas between them, like -1.2,1; not {text!r}") from None
-        if not points[-1]:
-            raise BadValue("a start is numbers with commas between them, like -1.2,1; not an empty text")
-    if len({len(point) for point in points}) > 1:
-        raise BadValue(f"all starts need the same number of coordinates, not {[len(point) for point in points]}")
-    return np.array(points) if points else None
-
-
-def grid(problem: Problem, side: int) -> NDArray[np.float64]:
-    """An even grid of side^D starts ``(B, D)`` over the problem's domain, the last coordinate running fastest.
-
-    Raises BadValue for a problem without a domain, a side below 2, or too many starts.
-    """
-    if problem.domain is None:
-        raise BadValue(f"{problem.name} has no domain to lay a grid over; give starts with --x0")
-    check_range("--grid", "N", side, 2)
-    dim = len(problem.domain)
-    if side**dim > MOST_STARTS:
-        most = int((MOST_STARTS + 0.5) ** (1 / dim))
+def _fitting(
+    owner: str, key: str, takers: Mapping[str, Taker], sections: Sequence[str], options: Collection[str]
+) -> list[str]:
+    """The methods that a setting is for, at least one."""
+    asked = {owner: takers[owner]} if owner else takers
+    having = [name for name, one in asked.items() if one.accepts(key)]
+    fitting = [name for name in having if takers[name].shares or len(asked) == 1]
+    if fitting:
+        return fitting
+    if having:
+        raise BadValue(f"{key} is a parameter of {' and '.join(having)} alone; say so: {having[0]}.{key}=...")
+    known = {name for one in asked.values() if one.shares or len(asked) == 1 for name in one.settings}
+    known = {name for name in known if any(one.accepts(name) for one in asked.values())}
+    part = key.rpartition(".")[0]
+    if part and not any(name.startswith(f"{part}.") for name in known):
+        raise UnknownName("method in this run", part, [*takers, *sections])
+    if key in options:
+        raise BadValue(f"{key} is not a parameter of a method but an option of the run: see --help")
+    if not known:
         raise BadValue(
-            f"--grid {side} makes {side}^{dim} starts, more than {MOST_STARTS}; "
-            + (f"N is at most {most} here" if most > 1 else f"{dim} coordinates are too many: give starts with --x0")
+            f"{' and '.join(asked)}: {key} cannot be set: what is already built takes no parameters; give the function "
+            "or class that builds it"
         )
-    axes = np.meshgrid(*(np.linspace(low, high, side) for low, high in problem.domain), indexing="ij")
-    return np.stack(axes, axis=-1).reshape(-1, dim)
-
-
-def _is_for(one: Candidate, key: str, alone: bool) -> bool:
-    return one.accepts(key) and (alone or not isinstance(one, OfScipy))
+    raise UnknownName(f"parameter of {' or '.join(asked)}", key, known, hint(key, known))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,99 +12,91 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowopt.cli._options import INTERRUPTED, TERMINATED, Json
-from flowopt.core._files import check_writable, write_json
-from flowopt.core.errors import BadValue, UnknownName, check_count
+from flowopt.cli import _completion as names
+from flowopt.cli import _options as options
+from flowopt.cli._endings import INTERRUPTED, TERMINATED, leave, wrote
+from flowopt.cli._places import as_file, check_files, free_number, numbered, run_name
+from flowopt.core._files import write_json
+from flowopt.core.errors import BadValue, UnknownName
 
 if TYPE_CHECKING:
-    from flowopt.cli._train_settings import TrainSettings
+    from flowopt.cli.settings import Settings
     from flowopt.training._history import History
 
 
 def train(
-    dataset: Annotated[
-        str,
-        typer.Argument(metavar="DATASET", help="digits, mnist, fashion-mnist, cifar10, cifar100, power or text:FILE."),
-    ],
-    model: Annotated[
-        str | None,
-        typer.Option(help="A model with its sizes: mlp:64-32, cnn:16-32, lenet5, resnet18, lstm:128x2, ..."),
-    ] = None,
+    dataset: options.DatasetName,
+    model: options.ModelSpec = None,
     method: Annotated[
         list[str],
-        typer.Option("--method", "-m", help="A method's name or torch:OPTIMIZER; may be given again: one run each."),
-    ] = ["elra"],
-    set_: Annotated[
-        list[str],
         typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="A parameter; may be given again. KEY=VALUE goes to every method that has it, METHOD.KEY=VALUE to "
-            "one, model.KEY=VALUE to the model, data.KEY=VALUE to the dataset. Values are Python literals, else text.",
+            "--method",
+            "-m",
+            metavar="METHOD",
+            help="A method's name or torch:OPTIMIZER; may be given again: one run each.",
+            autocompletion=names.network_methods,
         ),
-    ] = [],
-    epochs: Annotated[int, typer.Option(help="Epochs in total, those before --resume included.")] = 30,
-    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
-    seed: Annotated[int, typer.Option(help="Seed of the weights, of the order of the samples and of all noise.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto: a CUDA GPU if there is one.")] = "auto",
+    ] = ["elra"],
+    set_: options.NetworkSet = [],
+    epochs: Annotated[int, typer.Option(metavar="N", help="Epochs in total, those before --resume included.")] = 30,
+    batch_size: options.BatchSize = 128,
+    seed: options.NetworkSeed = 0,
+    device: options.Device = "auto",
     limiting: Annotated[
-        str | None, typer.Option(metavar="READING", help="ECCO's activation limiting: batch_mean, median, ...")
+        str | None,
+        typer.Option(
+            metavar="READING",
+            help="ECCO's activation limiting: batch_mean, median, ...",
+            autocompletion=names.readings,
+        ),
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder of the dataset's files.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="Fetch files that are missing there.")] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the run. Default: a new one for each run, in flowopt-out.")
-    ] = None,
+    data_dir: options.DataDir = None,
+    download: options.Download = False,
+    out: options.NetworkOut = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out (default: the last one with that name).")
     ] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write events for TensorBoard.")] = False,
-    json: Json = None,
+    json: options.Json = None,
 ) -> None:
     """Train a network; print a line an epoch; write checkpoints, metrics (CSV, JSON) and curves.
 
     Ctrl-C and SIGTERM end it after the running step; --resume goes on from there, bit for bit.
     """
-    from flowopt.cli._network_options import DEFAULT_MODELS, check_names, device_named, network, plain
-    from flowopt.cli._train_settings import check_optimizer, make_optimizer, sort_out
-    from flowopt.training import checkpoint, datasets
-    from flowopt.training._fit import fit
+    from flowopt.cli._networks import Learning, check, check_optimizer, device_named, make_optimizer, settings_of
+    from flowopt.training import checkpoint, fit
 
     chosen = list(dict.fromkeys(method))
-    given = sort_out(set_, chosen)
-    for option, value, least in (("--epochs", epochs, 1), ("--batch-size", batch_size, 1), ("--seed", seed, 0)):
-        check_count("train", option, value, least)
-    check_names(dataset, model, given.model, given.data)
+    given = settings_of(chosen, set_)
+    check("train", dataset, model, given, seed=seed, epochs=epochs, batch_size=batch_size)
     for name, parameters in given.methods.items():
         check_optimizer(name, parameters, limiting)
     place = device_named(device)
     root = _default_folder(dataset, model, chosen, resume) if out is None else out
-    folders = {name: root / plain(name) if len(chosen) > 1 else root for name in chosen}
+    folders = {name: root / as_file(name) if len(chosen) > 1 else root for name in chosen}
     if resume:
         _check_resumable(root, folders.values())
     for folder in folders.values():
         checkpoint.claim(folder, resume)
-    if json is not None:
-        check_writable(json)
+    check_files(json)
     runs: dict[str, History] = {}
     with _termination() as exit_code:
-        data = datasets.load(dataset, **{"data_dir": data_dir, "download": download} | given.data)
-        spec = DEFAULT_MODELS[data.task] if model is None else model
-        steps = math.ceil(len(data.train_inputs) / batch_size)
+        learning = Learning.read(dataset, model, given, place, data_dir, download)
         for name, folder in folders.items():
-            trained = network(spec, data, seed, given.model).to(place)
-            optimizer = make_optimizer(name, given.methods[name], trained, seed, steps, limiting)
-            print(f"{name}: {spec} on {data.name}, {place}, in {folder}", flush=True)
+            trained = learning.network(seed)
+            parameters = given.methods[name]
+            optimizer = make_optimizer(name, parameters, trained, seed, learning.steps(batch_size), limiting)
+            print(f"{name}: {learning}, in {folder}", flush=True)
             runs[name] = fit(
                 trained,
-                data,
+                learning.data,
                 optimizer,
                 epochs=epochs,
                 batch_size=batch_size,
                 seed=seed,
                 out=folder,
                 resume=resume,
-                settings=_described(given, method=name, model=spec, limiting=limiting),
+                settings=_described(given, method=name, model=learning.spec, limiting=limiting),
                 callbacks=[_Lines(), *_events(folder, tensorboard)],
                 progress=True,
             )
@@ -115,14 +105,13 @@ def train(
                 break
         _finish(runs, folders, root / "curves.png", json)
         if runs[name].status == "interrupted":
-            print(f"flowopt: interrupted; --resume --out {shlex.quote(str(root))} goes on from there", file=sys.stderr)
-            raise typer.Exit(exit_code())
+            leave(exit_code(), f"interrupted; --resume --out {shlex.quote(str(root))} goes on from there")
 
 
-def _described(given: TrainSettings, **settings: Any) -> dict[str, Any]:
+def _described(given: Settings, **settings: Any) -> dict[str, Any]:
     """What the record and the checkpoint shall say of the settings."""
-    for section, options in (("model", given.model), ("data", given.data)):
-        settings |= {f"{section}.{key}": value for key, value in options.items()}
+    for section, values in given.sections.items():
+        settings |= {f"{section}.{key}": value for key, value in values.items()}
     return settings
 
 
@@ -175,8 +164,7 @@ def _finish(runs: dict[str, History], folders: dict[str, Path], picture: Path, j
         files.append(picture)
     if json is not None:
         files.append(write_json(json, {name: history.to_dict() for name, history in runs.items()}))
-    for file in files:
-        print(f"wrote {file}")
+    wrote(*files)
 
 
 @contextmanager
@@ -200,9 +188,7 @@ def _termination() -> Iterator[Callable[[], int]]:
 
 def _default_folder(dataset: str, model: str | None, methods: list[str], resume: bool) -> Path:
     """A folder of its own for a run of that kind, or that of the last such run."""
-    from flowopt.cli._network_options import folder_name, free_number, numbered
-
-    name = folder_name(dataset, model, *methods)
+    name = run_name(dataset, model, *methods)
     free = free_number(name)
     return numbered(name, max(1, free - 1) if resume else free)
 

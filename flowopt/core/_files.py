@@ -23,6 +23,10 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     """
     target = Path(path)
     check_writable(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadValue(f"cannot make the folder {target.parent}: {error.strerror}") from error
     # not tempfile: its files are private to the user, and these get the permissions that any new file gets
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -37,15 +41,14 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
 
 
 def check_writable(target: Path) -> None:
-    """Make the folder of a file that is to be written. Raises BadValue where it cannot be there."""
+    """Raise BadValue where no file of that name could be written, its folder made if it is not there; make nothing."""
     if target.is_dir():
         raise BadValue(f"{target} is a folder; give a file")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadValue(f"cannot make the folder {target.parent}: {error.strerror}") from error
-    if not os.access(target.parent, os.W_OK):
-        raise BadValue(f"the folder {target.parent} is not writable")
+    there = next(place for place in target.absolute().parents if place.exists())
+    if not there.is_dir():
+        raise BadValue(f"cannot make the folder {target.parent}: {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise BadValue(f"the folder {there} is not writable")
 
 
 def write_json(path: str | Path, content: Any) -> Path:

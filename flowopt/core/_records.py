@@ -47,8 +47,9 @@ class Kind:
         if target.suffix != SUFFIX:
             target = target.with_name(target.name + SUFFIX)
         text = json.dumps({"kind": self.name, "format": self.version} | dict(about))
+        contents: dict[str, Any] = {TEXT: np.array(text)} | dict(arrays)
         with replacing(target) as file:
-            np.savez_compressed(file, **{TEXT: np.array(text)}, **arrays)
+            np.savez_compressed(file, **contents)
         return target
 
     @contextmanager

@@ -227,7 +227,7 @@ class Trajectory:
         if folder and not (path / REST).exists():
             raise BadValue(f"{path} is not a whole record: its run was cut off (there is no {REST} in it)")
         with KIND.loaded(path / REST if folder else path) as (about, arrays):
-            fields = opened(path, _PER_RECORD) if folder else {name: arrays[name] for name in _PER_RECORD}
+            fields: dict[str, Any] = dict(opened(path, _PER_RECORD) if folder else {k: arrays[k] for k in _PER_RECORD})
             fields |= {name: arrays[name] for name in ("steps", "best_f", "attempt", "status")}
             fields |= {name: arrays[name] for name in _OPTIONAL if name in arrays}
             fields["best_x"] = arrays["best_x"] if "best_x" in arrays else _best_recorded(fields)

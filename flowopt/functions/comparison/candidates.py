@@ -67,6 +67,8 @@ class Candidate:
     """Paper or library."""
     untuned = ""
     """Why it has no step size to look for."""
+    shares = True
+    """Whether its parameters go by the names that ours have, so that a key without an owner can mean them."""
 
     @property
     def step(self) -> tuple[str, StepSize] | None:
@@ -242,6 +244,7 @@ class OfScipy(Candidate):
 
     source = "SciPy"
     untuned = "its line search or trust region finds the step"
+    shares = False
 
     @property
     def settings(self) -> dict[str, Any]:
