@@ -25,7 +25,7 @@ def compare(
     tune: Annotated[
         int,
         typer.Option(
-            metavar="N", help="Values of its step size that each method tries; 0: the parameters as they are."
+            metavar="N", help="Values of its step size that each method tries; 0: none, as it is."
         ),
     ] = 16,
     evaluations: Annotated[
