@@ -375,6 +375,9 @@ def test_marks_that_do_not_go_with_the_axes() -> None:
         check_marks(lr, Axis("eps", (0.0, 1.0)), "adam", None, True)
     with pytest.raises(BadValue, match="not the rate of adabelief at a large eps"):
         check_marks(lr, eps, "adabelief", None, True)
+    with pytest.raises(BadValue, match="gdm has no eps to draw this for"):
+        check_marks(lr, beta, "gdm", (1e-9, 1e-7), False)
+    check_marks(lr, beta, "gdm", None, False)
 
 
 def test_a_map_of_many_cells_has_no_numbers_and_is_not_wider_than_a_page() -> None:

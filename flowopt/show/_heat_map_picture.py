@@ -86,12 +86,13 @@ def check_marks(x: Axis, y: Axis, method: str, bounds: tuple[float, float] | Non
     between, for a ridge over values that are not above 0, and for one of a method whose rate at a large eps is not
     lr / eps.
     """
+    if bounds is None and not ridge:
+        return
     axes = {axis.name: axis for axis in (x, y)}
-    marks = "the ridge" if ridge else "the bounds"
-    wanted = [_the(Epsilon, method)] * (ridge or bounds is not None) + [_the(LearningRate, method)] * ridge
+    wanted = [_the(kind, method) for kind in ((Epsilon, LearningRate) if ridge else (Epsilon,))]
     for name in wanted:
         if name not in axes:
-            raise UnknownName(f"axis for {marks}", name, axes)
+            raise UnknownName(f"axis for {'the ridge' if ridge else 'the bounds'}", name, axes)
     if ridge and not _is_ratio(method):
         raise BadValue(f"a ridge is a line of equal lr / eps, and that is not the rate of {method} at a large eps")
     if ridge and min(min(axes[name].values) for name in wanted) <= 0:
