@@ -24,9 +24,7 @@ def compare(
     set_: options.FunctionSet = [],
     tune: Annotated[
         int,
-        typer.Option(
-            metavar="N", help="Values of its step size that each method tries; 0: none, as it is."
-        ),
+        typer.Option(metavar="N", help="Values of its step size that each method tries; 0: none, as it is."),
     ] = 16,
     evaluations: Annotated[
         int, typer.Option(metavar="N", help="Evaluations of the objective that each run may spend.")
