@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from flowopt.core._registry import discover
+from flowopt.core.endings import Attempt, alive
 from flowopt.core.errors import IncompatibleParts
-from flowopt.core.kernel import Carry, Report, propose, start, tell
+from flowopt.core.kernel import Carry, assess, commit, propose, start
 from flowopt.core.method import Method
 from flowopt.core.parts import Controller, Integrator, Part, System, Transform
 from flowopt.core.rows import evaluation
@@ -111,8 +112,8 @@ def walk(
     steps: int,
     seeds: list[int] | None = None,
     t_end: float | None = None,
-) -> Iterator[tuple[Carry, Report | None]]:
-    """The carry after each step of the bare kernel, the start included, with the report of that step."""
+) -> Iterator[tuple[Carry, Attempt | None]]:
+    """The carry after each step of the bare kernel, the start included, with what came of that step."""
     given = problem(given) if isinstance(given, str) else given
     q = torch.as_tensor(x)
     rows = torch.arange(len(q)) if seeds is None else torch.tensor(seeds)
@@ -122,8 +123,19 @@ def walk(
     yield carry, None
     for _ in range(steps):
         with torch.no_grad():
-            carry, report = tell(method, carry, objective(carry.trial["q"]), objective, t_end)
-        yield carry, report
+            carry, attempt = stepped(method, carry, objective(carry.trial["q"]), objective, t_end)
+        yield carry, attempt
+
+
+def stepped(
+    method: Method, carry: Carry, evaluation: Evaluation, measure: Any = None, t_end: float | None = None
+) -> tuple[Carry, Attempt]:
+    """One step of the bare kernel: what is acceptable is taken."""
+    assessment = assess(method, carry, evaluation, measure)
+    take = carry.alive & assessment.acceptable
+    carry = commit(method, carry, assessment, take, measure)
+    carry = carry._replace(alive=alive(method, carry, take))
+    return propose(method, carry, measure, t_end), Attempt.of(assessment, take)
 
 
 def leaves(record: Any, path: str = "") -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ CALLS_CLOSURE = [name for name in NAMES if method(name).needs_hvp or method(name
 GRADIENT_AT_HAND = [name for name in NAMES if name not in CALLS_CLOSURE]
 NEEDS_LOSS = [name for name in GRADIENT_AT_HAND if method(name).needs_value]
 GRADIENT_ONLY = [name for name in GRADIENT_AT_HAND if name not in NEEDS_LOSS]
-REJECTING = [name for name in NAMES if method(name).controller.rejects]
+REJECTING = [name for name in NAMES if method(name).rejects]
 
 ADAPTIVE = [name for name in NAMES if isinstance(method(name).system, AdaptiveFlow)]
 OVERRIDES: dict[str, dict[str, Any]] = {

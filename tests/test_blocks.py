@@ -87,14 +87,14 @@ def test_blocks_keep_their_precision_and_numbers_of_a_row_theirs() -> None:
 
 
 def test_pace_multiplies_the_steps_of_each_block_and_is_inherited() -> None:
-    pace = [torch.tensor(factor, dtype=SCALAR) for factor in (1.0, 0.0, 2.5)]
+    lr_factors = [torch.tensor(factor, dtype=SCALAR) for factor in (1.0, 0.0, 2.5)]
     q, slope, h = matrix(0), matrix(1), matrix(2)[:, 0]
-    leaf = cast(Tensor, Blocks(cut(q).parts, pace))
+    leaf = cast(Tensor, Blocks(cut(q).parts, lr_factors))
     moved = rows.advance({"q": leaf}, {"q": cut(slope)}, h)["q"]
-    factors = torch.cat([torch.full((size,), float(factor)) for size, factor in zip(SIZES, pace, strict=True)])
+    factors = torch.cat([torch.full((size,), float(factor)) for size, factor in zip(SIZES, lr_factors, strict=True)])
     torch.testing.assert_close(whole(moved), q + h.unsqueeze(-1) * factors * slope, rtol=1e-15, atol=1e-15)
-    assert cast(Any, moved).pace is pace
-    assert cast(Any, torch.zeros_like(leaf)).pace is pace
+    assert cast(Any, moved).lr_factors is lr_factors
+    assert cast(Any, torch.zeros_like(leaf)).lr_factors is lr_factors
 
 
 @together("name", [name for name in METHODS if not method(name).needs_hvp])
@@ -112,8 +112,13 @@ def walk(chosen: Method, q: Tensor) -> list[Tensor]:
     found = []
     for _ in range(12):
         carry = kernel.propose(chosen, carry, cast(Any, valley))
-        carry, report = kernel.judge(chosen, carry, valley(carry.trial["q"]), cast(Any, valley))
-        found += [whole(carry.point.state["q"]), carry.h, report.energy]
+        assessment = kernel.assess(chosen, carry, valley(carry.trial["q"]), cast(Any, valley))
+        carry = kernel.commit(chosen, carry, assessment, assessment.acceptable, cast(Any, valley))
+        found += [
+            whole(carry.point.state["q"]),
+            carry.h,
+            chosen.system.energy(assessment.arrived.state, assessment.arrived.evaluation),
+        ]
     assert not torch.equal(found[-3], found[0]), "it moved"
     return found
 

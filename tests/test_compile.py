@@ -1,14 +1,14 @@
-"""One step of any method is one graph: under torch.compile `tell` gives the numbers of eager torch, without a break."""
+"""One step of any method is one graph: under torch.compile it gives the numbers of eager torch, without a break."""
 
 from collections.abc import Iterator
 
 import pytest
 import torch
-from catalogue import NAMES, Measured, leaves, same
+from catalogue import NAMES, Measured, leaves, same, stepped
 from torch import Tensor
 
 from flowopt import method, problem
-from flowopt.core.kernel import propose, start, tell
+from flowopt.core.kernel import propose, start
 from flowopt.integrators.backtracking_euler import BacktrackingEuler
 from flowopt.integrators.implicit import BackwardEuler
 
@@ -39,7 +39,7 @@ def test_a_step_is_one_graph(name: str) -> None:
     measure = Measured(problem("rosenbrock").value_and_gradient, rosenbrock_hessian)
 
     def one(carry, evaluation):
-        return tell(chosen, carry, evaluation, measure)
+        return stepped(chosen, carry, evaluation, measure)
 
     compiled = torch.compile(one, fullgraph=True, backend="eager")
     q = torch.tensor([[-1.2, 1.0], [0.3, 0.4], [2.0, 2.0]], dtype=torch.float64)

@@ -129,7 +129,7 @@ def on_a_network(
         loss.backward(create_graph=optimizer.method.needs_hvp)
         return loss
 
-    if optimizer.method.controller.rejects:
+    if optimizer.method.rejects:
         optimizer.step(closure)
     for _ in range(STEPS):
         optimizer.step(closure)
@@ -146,7 +146,7 @@ def in_an_ensemble(name: str | Method, given: dict[str, Any], pieces: tuple[int,
     )
     nothing = torch.zeros(1, 1, dtype=torch.float64)
     path = [STARTS]
-    if members.method.controller.rejects:
+    if members.method.rejects:
         members.step(nothing, nothing)
     for _ in range(STEPS):
         members.step(nothing, nothing)

@@ -251,7 +251,8 @@ def test_a_nan_ends_a_member_at_its_last_accepted_parameters():
     ending = ensemble.endings[1]
     assert (ending.status, ending.step, ending.bad_parameter) == (Status.NONFINITE, 2, "0.weight")
     assert math.isnan(ending.loss)
-    assert str(ending) == "nonfinite at step 2: loss nan, gradient first not finite in 0.weight"
+    what = "the objective or its gradient was not a finite number at the trial"
+    assert str(ending) == f"nonfinite at step 2 (loss nan): {what}, first in 0.weight"
     assert torch.equal(vector(ensemble.member(1)), vector(before))
     assert distance(ensemble.member(1), measured) > 0
     assert ensemble.record.loss.shape == (3, MEMBERS)

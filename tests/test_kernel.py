@@ -195,7 +195,7 @@ def test_a_row_that_becomes_nan_leaves_the_others_alone(named: str) -> None:
     assert np.all(np.isfinite(fallen.x))
     assert np.all(np.isfinite(fallen.f))
     assert fallen.final_x[0, 0] >= 0.5
-    if not method(named).controller.rejects:
+    if not method(named).rejects:
         ended = Status.SOLVER_FAILED if named == "implicit" else Status.NONFINITE
         assert together.status[1] == ended
         assert ("last good state" in together.message[1]) == (ended == Status.NONFINITE)

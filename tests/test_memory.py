@@ -12,7 +12,7 @@ import torch
 
 import flowopt
 from flowopt.core import memory
-from flowopt.functions._recorder import COLUMNS
+from flowopt.functions._columns import COLUMNS
 from flowopt.networks import tasks
 from flowopt.training import fit
 from flowopt.training.datasets.dataset import Dataset

@@ -374,16 +374,16 @@ FORMULAS: list[tuple[Any, str, str, str, Test]] = [
     # the kernel
     (
         kernel,
-        "judge",
-        "pick(verdict.memory, carry.memory)",
-        "verdict.memory",
+        "commit",
+        "pick(assessment.verdict.memory, carry.memory)",
+        "assessment.verdict.memory",
         partial(kernel_tests.test_a_rejected_step_leaves_no_trace, GradientFlow(), ForwardEuler(), ()),
     ),
     (
         kernel,
-        "judge",
-        "pick(carry.t + h, carry.t)",
-        "carry.t + h",
+        "commit",
+        "pick(carry.t + assessment.h, carry.t)",
+        "carry.t + assessment.h",
         partial(kernel_tests.test_a_rejected_step_leaves_no_trace, GradientFlow(), ForwardEuler(), ()),
     ),
 ]

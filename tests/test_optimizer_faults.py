@@ -87,7 +87,7 @@ def test_nothing_moves_and_it_goes_on_as_if_nothing_had_been(name: str, steps: i
     (model, optimizer), (spared, other) = started(name, steps), started(name, steps)
     at, rate = vector(model), optimizer.param_groups[0]["lr"]
     optimizer.param_groups[0]["lr"] = 0.5 * rate  # of a move that is not made
-    with pytest.warns(UserWarning, match="flowopt: loss or gradient was not finite") as caught:
+    with pytest.warns(UserWarning, match="flowopt: .*: nonfinite at loss .*not a finite number") as caught:
         optimizer.step(spoilt(model, optimizer, steps, kind))
     optimizer.param_groups[0]["lr"] = rate
     assert torch.equal(vector(model), at)
@@ -182,7 +182,7 @@ def test_f0_above_the_loss_is_reported_as_that(name: str) -> None:
     (model, optimizer), (spared, other) = started(name, 3, **floor), started(name, 3, **floor)
     at = vector(model)
     small = closure(model, optimizer, 3, lambda model, number: 1e-3 * loss_of(model, number))
-    with pytest.warns(UserWarning, match=rf"the flow of {name} came to an end \(below F0\) at loss 0\.00"):
+    with pytest.warns(UserWarning, match=rf"{name}: below F0 at loss 0\.00\S*: F reached or fell below F0 .* Lower F0"):
         optimizer.step(small)
     assert torch.equal(vector(model), at)
     last = optimizer.last_step
@@ -208,7 +208,7 @@ def test_equations_that_are_not_solved_are_reported_and_nothing_moves() -> None:
     method = flowopt.Method(GradientFlow(), BackwardEuler(max_iterations=1), Fixed(5.0))
     model = network()
     optimizer = FlowOptimizer(model.parameters(), method)
-    with pytest.warns(UserWarning, match="could not solve the equations of its step") as caught:
+    with pytest.warns(UserWarning, match="equations of the step were not solved") as caught:
         train(model, optimizer, 3)
     assert len(caught) == 1
     assert_same(model, network())
@@ -220,7 +220,7 @@ def test_one_step_that_is_not_solved_does_not_stop_the_rest() -> None:
     (model, optimizer), (spared, other) = started("implicit", 3), started("implicit", 3)
     at = vector(model)
     steep = closure(model, optimizer, 3, lambda model, number: 1e7 * loss_of(model, number) ** 4)
-    with pytest.warns(UserWarning, match="could not solve the equations of its step"):
+    with pytest.warns(UserWarning, match="equations of the step were not solved"):
         optimizer.step(steep)
     assert torch.equal(vector(model), at)
     train(model, optimizer, 3, 3)

@@ -26,16 +26,16 @@ class Blocks:
     Reductions over the last dimension run over all blocks and give ``(B,)``, or ``(B, 1)`` with keepdim, in double
     precision.
 
-    `pace` multiplies the steps of each block: a number, 0-dim or ``(B, 1)``, a block (the learning rate of a parameter
-    group, say). None is 1 everywhere. What is computed from a leaf inherits its pace.
+    `lr_factors` multiply the steps of each block: a number, 0-dim or ``(B, 1)``, a block (what the learning rate of a
+    parameter group comes to). None is 1 everywhere. What is computed from a leaf inherits them.
     """
 
     ndim = 2
     dtype = SCALAR
 
-    def __init__(self, parts: Iterable[Tensor], pace: Sequence[Tensor] | None = None) -> None:
+    def __init__(self, parts: Iterable[Tensor], lr_factors: Sequence[Tensor] | None = None) -> None:
         self.parts = tuple(parts)
-        self.pace = pace
+        self.lr_factors = lr_factors
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -105,21 +105,24 @@ class Blocks:
         """Numbers of a row, all the same."""
         return torch.full(tuple(shape), value, dtype=SCALAR, device=self.device)
 
-    def paced(self, step: Tensor) -> Tensor:
-        """A step ``(B, 1)`` at the pace of each block: Blocks of ``(B, 1)``, in the blocks' precision."""
-        assert self.pace is not None
-        pairs = zip(self.parts, self.pace, strict=True)
-        return cast(Tensor, Blocks((step * pace).to(part.dtype) for part, pace in pairs))
+    def own_steps(self, step: Tensor) -> Tensor:
+        """A step ``(B, 1)`` at the learning rate of each block: Blocks of ``(B, 1)``, in the blocks' precision."""
+        assert self.lr_factors is not None
+        pairs = zip(self.parts, self.lr_factors, strict=True)
+        return cast(Tensor, Blocks((step * factor).to(part.dtype) for part, factor in pairs))
 
     def part(self, matrix: Tensor) -> Tensor:
         """A matrix ``(B, D)`` cut into blocks like these."""
         shares = torch.split(matrix, [part.shape[1] for part in self.parts], dim=-1)
-        return cast(Tensor, Blocks((s.to(part.dtype) for s, part in zip(shares, self.parts, strict=True)), self.pace))
+        parts = (share.to(part.dtype) for share, part in zip(shares, self.parts, strict=True))
+        return cast(Tensor, Blocks(parts, self.lr_factors))
 
     def rows(self, index: Tensor) -> Blocks:
         """The rows `index` only."""
-        pace = None if self.pace is None else [number[index] if number.ndim else number for number in self.pace]
-        return Blocks((part[index] for part in self.parts), pace)
+        parts = (part[index] for part in self.parts)
+        if self.lr_factors is None:
+            return Blocks(parts)
+        return Blocks(parts, [factor[index] if factor.ndim else factor for factor in self.lr_factors])
 
     def sum(self, dim: int, keepdim: bool = False) -> Tensor:
         """Sum over all coordinates of a row."""
@@ -139,7 +142,7 @@ class Blocks:
         return _over(torch.sum, [torch.linalg.vecdot(mine, theirs) for mine, theirs in pairs])
 
 
-# so that torch.func (jvp, for one) goes through to the tensors inside; the pace concerns steps, not functions
+# so that torch.func (jvp, for one) goes through to the tensors inside; lr_factors concern steps, not functions
 register_pytree_node(Blocks, lambda leaf: (list(leaf.parts), None), lambda parts, _: Blocks(parts))
 
 
@@ -147,9 +150,9 @@ def elementwise(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Blocks:
     """Apply an elementwise torch function to Blocks, block by block, and to the numbers per row that go with them."""
     leaves = [arg for arg in args if isinstance(arg, Blocks)]
     floats = next((leaf.parts for leaf in leaves if leaf.parts[0].is_floating_point()), None)
-    pace = next((leaf.pace for leaf in leaves if leaf.pace is not None), None)
+    lr_factors = next((leaf.lr_factors for leaf in leaves if leaf.lr_factors is not None), None)
     shares = [arg.parts if isinstance(arg, Blocks) else _shares(arg, floats) for arg in args]
-    return Blocks([func(*share, **kwargs) for share in zip(*shares, strict=False)], pace)
+    return Blocks([func(*share, **kwargs) for share in zip(*shares, strict=False)], lr_factors)
 
 
 def _shares(arg: Any, floats: tuple[Tensor, ...] | None) -> Iterable[Any]:

@@ -1,15 +1,9 @@
-"""The kernel: measure, judge, move.
-
-`tell` is one step of every method, on test functions and on networks alike. It is handed the measurement at the
-pending trial, judges it, commits it or rolls back (`judge`), and proposes the next trial (`propose`). These are pure
-functions of tensors: what they branch on is known before the run (which parts the method has), never what the tensors
-hold. A driver that tests whether a row shall go on does so between the two, so that no trial is prepared in vain.
-"""
+"""The kernel: measure, assess, commit, propose."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +11,7 @@ from torch import Tensor
 from flowopt.core import rows
 from flowopt.core.errors import IncompatibleParts
 from flowopt.core.method import Method
-from flowopt.core.state import Evaluation, Measure, Memory, Point, Rate, State, Step
+from flowopt.core.state import Evaluation, Measure, Memory, Point, Rate, State, Step, Verdict
 
 
 class Carry(NamedTuple):
@@ -26,7 +20,7 @@ class Carry(NamedTuple):
     point: Point
     """The last accepted point."""
     trial: State
-    """The pending trial, once it is proposed: measure the objective at ``trial["q"]`` and `tell`."""
+    """The pending trial, once it is proposed: measure the objective at ``trial["q"]``, and `assess`."""
     partial: Rate | None
     """What is known of the trial's error before it is measured."""
     failed: Tensor | None
@@ -43,16 +37,24 @@ class Carry(NamedTuple):
     """Memories of the transforms."""
 
 
-class Report(NamedTuple):
-    """How a trial was judged, for the record."""
+class Assessment(NamedTuple):
+    """What is known of a trial once it is measured, in rows; nothing has been decided yet."""
 
-    taken: Tensor
-    """``(B,)`` bool: the trial became the point."""
+    arrived: Point
+    """State, evaluation and vector field at the trial, before the transforms."""
     h: Tensor
+    """The step that led there, ``(B,)``."""
     error: Tensor | None
-    """Maximum norm of the estimated local error, ``(B,)``."""
-    energy: Tensor
-    """Energy on arrival, before the transforms, ``(B,)``; meaningful where taken."""
+    """Maximum norm of its estimated local error, ``(B,)``; None where there is no estimate."""
+    verdict: Verdict
+    """What the controller says of the step."""
+    finite: Tensor
+    """``(B,)`` bool: value and gradient are finite numbers, and the equations of the step were solved."""
+
+    @property
+    def acceptable(self) -> Tensor:
+        """Rows, ``(B,)`` bool, that can go on from the trial, as far as the numbers and the controller go."""
+        return self.finite if self.verdict.accept is None else self.finite & self.verdict.accept
 
 
 def start(
@@ -98,79 +100,63 @@ def until(t_end: float, t: Tensor, h: Tensor) -> Tensor:
     return torch.where(h < (1 - torch.finfo(t.dtype).eps ** 0.5) * left, h, left)
 
 
-def judge(
-    method: Method, carry: Carry, evaluation: Evaluation, measure: Measure | None = None, hold: bool = False
-) -> tuple[Carry, Report]:
-    """Judge the pending trial by its evaluation: commit it or roll back, and choose the next step size.
-
-    A row whose evaluation is not finite ends, unless the controller can send it back. With `hold` no row ends, and
-    nothing goes back to where it was without the controller: the driver keeps, of rows that are not `taken`, the carry
-    it has, and measures the same trial again. A network does so, whose next batch may be a better one; it then needs
-    no carry.point, if the method does not look back.
-    """
-    system, integrator, controller = method.system, method.integrator, method.controller
-    h = carry.h
-
-    # what is now known of the trial
-    state = integrator.complete(system, carry.trial, evaluation, h)
-    state = system.observe(state, evaluation, h, measure)
+def assess(method: Method, carry: Carry, evaluation: Evaluation, measure: Measure | None = None) -> Assessment:
+    """See what the pending trial is worth, now that the objective was measured there; the carry stays as it is."""
+    system, integrator = method.system, method.integrator
+    state = integrator.complete(system, carry.trial, evaluation, carry.h)
+    state = system.observe(state, evaluation, carry.h, measure)
     rate = system.rate(state, evaluation, measure) if integrator.uses_rate else None
     known = carry.point.rate is not None
-    error = integrator.error(carry.partial, carry.point.rate, rate, h) if known else None
+    error = integrator.error(carry.partial, carry.point.rate, rate, carry.h) if known else None
     error_max = None if error is None else rows.max_norm(error)
-    heard = evaluation
-    if controller.rejects and carry.failed is not None:  # a trial that solves no equations is nothing to be judged by
-        heard = evaluation._replace(value=torch.where(carry.failed, torch.nan, evaluation.value))
-    arrived = Point(state, heard, rate)
 
-    # accept or reject
+    heard, finite = evaluation, rows.finite(evaluation)
+    if carry.failed is not None:
+        finite = finite & ~carry.failed
+        if method.rejects:  # a trial that solves no equations is nothing to be judged by
+            heard = evaluation._replace(value=torch.where(carry.failed, torch.nan, evaluation.value))
+    arrived = Point(state, heard, rate)
     before = _as_lowered(method, carry.point) if method.looks_back else carry.point
     after = _as_lowered(method, arrived)
-    step = Step(before, after, h, error, error_max, integrator.error_order or integrator.order, carry.moved)
-    verdict = controller.judge(step, carry.memory)
-    ok = rows.finite(evaluation)
-    if carry.failed is not None:
-        ok = ok & ~carry.failed
-    take = carry.alive & ok
-    if verdict.accept is not None:
-        if not controller.rejects:
-            raise IncompatibleParts(
-                f"{controller.name} gives a verdict on the step, but its property `rejects` is False; return True there"
-            )
-        take = take & verdict.accept
-    alive = carry.alive if controller.rejects or hold else take
-    energy = (system.energy_at_hand if hold else system.energy)(state, evaluation)
+    step = Step(before, after, carry.h, error, error_max, integrator.error_order or integrator.order, carry.moved)
+    verdict = method.controller.judge(step, carry.memory)
+    if verdict.accept is not None and not method.rejects:
+        raise IncompatibleParts(
+            f"{method.controller.name} gives a verdict on the step, but its property `rejects` is False; return True "
+            "there"
+        )
+    return Assessment(Point(state, evaluation, rate), carry.h, error_max, verdict, finite)
 
-    # commit, or roll back bit for bit
-    pick = _new if hold and not controller.rejects else rows.picker(take)
+
+def commit(
+    method: Method, carry: Carry, assessment: Assessment, take: Tensor | None = None, measure: Measure | None = None
+) -> Carry:
+    """Make the trial the point in the rows ``(B,)`` bool that `take` says, and leave no trace of it in the others.
+
+    Without `take` every row goes on from its trial, and carry.point is not looked at.
+    """
+    state, evaluation, rate = assessment.arrived
+    pick = rows.picker(take)
     state, settled = _settle(method, state, evaluation, carry.settled)
     if rate is not None and method.transforms:
-        rate = system.rate(state, evaluation, measure)
+        rate = method.system.rate(state, evaluation, measure)
     point = pick(Point(state, evaluation, rate), carry.point)
-    memory = pick(verdict.memory, carry.memory)
-    t = pick(carry.t + h, carry.t)
-    settled = pick(settled, carry.settled)
-
-    carry = Carry(point, point.state, None, None, verdict.h, None, t, alive, memory, settled)
-    return carry, Report(take, h, error_max, energy)
+    return carry._replace(
+        point=point,
+        trial=point.state,
+        partial=None,
+        failed=None,
+        h=assessment.verdict.h,
+        moved=None,
+        t=pick(carry.t + assessment.h, carry.t),
+        memory=pick(assessment.verdict.memory, carry.memory),
+        settled=pick(settled, carry.settled),
+    )
 
 
 def _as_lowered(method: Method, point: Point) -> Point:
     """The point as a step-size rule sees it: with the objective that the system lowers."""
     return point._replace(evaluation=method.system.objective(point.state, point.evaluation))
-
-
-def _new(new: Any, old: Any) -> Any:
-    """The choice of a step that does not go back to where it was."""
-    return new
-
-
-def tell(
-    method: Method, carry: Carry, evaluation: Evaluation, measure: Measure | None = None, t_end: float | None = None
-) -> tuple[Carry, Report]:
-    """Judge the pending trial by its evaluation, and propose the next one: one whole step."""
-    carry, report = judge(method, carry, evaluation, measure)
-    return propose(method, carry, measure, t_end), report
 
 
 def _settle(

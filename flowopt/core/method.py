@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -30,6 +31,16 @@ class Method:
     """BibTeX of the paper."""
     reading: str = field(default="", repr=False)
     """Which reading of a paper that contradicts itself this is."""
+    needs_hvp: bool = field(init=False, repr=False, compare=False)
+    """Whether the objective must offer Hessian-vector products."""
+    needs_value: bool = field(init=False, repr=False, compare=False)
+    """Whether the value of the objective has a part in the motion; else the gradient is enough."""
+    rejects: bool = field(init=False, repr=False, compare=False)
+    """Whether a row may be sent back to the point that a step came from."""
+    looks_back: bool = field(init=False, repr=False, compare=False)
+    """Whether a step is judged by the point it came from, or sent back to it."""
+    looks_ahead: bool = field(init=False, repr=False, compare=False)
+    """Whether a step measures the objective elsewhere than at its trial."""
 
     def __post_init__(self) -> None:
         listed = isinstance(self.transforms, (tuple, list))
@@ -57,6 +68,21 @@ class Method:
         if not self.name:
             parts = (self.system.name, self.integrator.name, self.controller.name)
             object.__setattr__(self, "name", " x ".join(parts))
+        self._note_traits()
+
+    def _note_traits(self) -> None:
+        """What follows from the parts, worked out once: every step asks for it, and no step changes it."""
+        needs_hvp = self.system.needs_hvp or self.integrator.needs_hvp
+        rejects = self.controller.rejects
+        traits = {
+            "needs_hvp": needs_hvp,
+            "needs_value": any(part.needs_value for part in self.parts),
+            "rejects": rejects,
+            "looks_back": rejects or self.controller.looks_back,
+            "looks_ahead": needs_hvp or self.integrator.stages > 1,
+        }
+        for name, value in traits.items():
+            object.__setattr__(self, name, value)
 
     def _check_requirements(self) -> None:
         offered = self.system.provides | self.integrator.provides
@@ -82,27 +108,12 @@ class Method:
         return (self.system, self.integrator, self.controller, *self.transforms)
 
     @property
-    def needs_hvp(self) -> bool:
-        """Whether the objective must offer Hessian-vector products."""
-        return self.system.needs_hvp or self.integrator.needs_hvp
-
-    @property
-    def needs_value(self) -> bool:
-        """Whether the value of the objective has a part in the motion; else the gradient is enough."""
-        return any(part.needs_value for part in self.parts)
-
-    @property
-    def looks_back(self) -> bool:
-        """Whether a step is judged by the point it came from, or sent back to it."""
-        return self.controller.looks_back or self.controller.rejects
-
-    @property
     def formula(self) -> str:
         """What it is made of: ``gradient_flow x forward_euler [lte] + iterate_averaging``."""
         start = f"{self.system.name} x {self.integrator.name} [{self.controller.name}]"
         return " + ".join([start, *(transform.name for transform in self.transforms)])
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, Any]:
         """The parameters of its parts, ``{"lte.eta": 0.1}``, as plain values."""
         return {
@@ -124,14 +135,25 @@ class Method:
         """The method for a run of so many rows in that dtype. Raises BadValue for a parameter of another shape."""
         return self._each(lambda part: part.for_rows(size, dtype))
 
+    def labelled(self, name: str, citation: str, reading: str) -> Method:
+        """The method under another name, with whose it is."""
+        return self._with(name=name, citation=citation, reading=reading)
+
     def _each(self, change: Callable[[Any], Any]) -> Method:
-        return replace(
-            self,
-            system=change(self.system),
-            integrator=change(self.integrator),
-            controller=change(self.controller),
-            transforms=tuple(change(transform) for transform in self.transforms),
-        )
+        transforms = tuple(change(transform) for transform in self.transforms)
+        parts = {name: change(getattr(self, name)) for name in ("system", "integrator", "controller")}
+        return self._with(**parts, transforms=transforms)
+
+    def _with(self, **changes: Any) -> Method:
+        """The method with a label, or for other rows: its parts are of the kinds that they were, and fit as before.
+
+        So they are not checked again, and the traits stay: a run of 500 rows that stop one by one is cut down 500
+        times.
+        """
+        new: Method = object.__new__(type(self))
+        vars(new).update(vars(self), **changes)
+        vars(new).pop("settings", None)  # they are those of the rows
+        return new
 
 
 def _article(kind: type[Part]) -> str:

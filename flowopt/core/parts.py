@@ -87,6 +87,9 @@ class Part:
 class System(Part):
     """A dynamical system: a vector field on a state, built from the objective's gradient."""
 
+    cheap_energy: ClassVar[bool] = True
+    """Whether `energy` takes an inner product at most, so that a network can have it at every step."""
+
     @property
     def needs_hvp(self) -> bool:
         """Whether the field needs Hessian-vector products."""
@@ -119,10 +122,6 @@ class System(Part):
     def energy(self, state: State, evaluation: Evaluation) -> Tensor:
         """The conserved energy, or the Lyapunov function that the flow lowers, ``(B,)``."""
         raise NotImplementedError
-
-    def energy_at_hand(self, state: State, evaluation: Evaluation) -> Tensor:
-        """What of the energy a FlowOptimizer reports: all, unless it takes a costly pass over the coordinates."""
-        return self.energy(state, evaluation)
 
     def outcome(self, state: State, evaluation: Evaluation) -> Tensor | None:
         """Status codes ``(B,)`` (0 = go on) of rows that the system itself brings to an end; None: it never does."""

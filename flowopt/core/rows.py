@@ -57,16 +57,16 @@ def max_norm(leaves: Rate) -> Tensor:
 
 
 def steps(h: Tensor, leaf: Tensor) -> Tensor:
-    """The steps ``(B, 1)`` that a leaf makes in a step h ``(B,)``; blocks that have a pace make steps of their own."""
-    if isinstance(leaf, Blocks) and leaf.pace is not None:
-        return leaf.paced(h.unsqueeze(-1))
+    """The steps ``(B, 1)`` that a leaf makes in a step h ``(B,)``; blocks with lr_factors make steps of their own."""
+    if isinstance(leaf, Blocks) and leaf.lr_factors is not None:
+        return leaf.own_steps(h.unsqueeze(-1))
     return h.unsqueeze(-1)
 
 
 def counter(leaf: Tensor) -> Tensor:
     """Zeros ``(B, 1)``, one number a row; of blocks, one a row and block."""
     if isinstance(leaf, Blocks):
-        return cast(Tensor, Blocks([part.new_zeros(part.shape[0], 1) for part in leaf.parts], leaf.pace))
+        return cast(Tensor, Blocks([part.new_zeros(part.shape[0], 1) for part in leaf.parts], leaf.lr_factors))
     return leaf.new_zeros(leaf.shape[0], 1)
 
 
@@ -154,13 +154,15 @@ def _asks(leaf: Tensor) -> bool:
 Pick = Callable[[Any, Any], Any]
 
 
-def picker(take: Tensor) -> Pick:
+def picker(take: Tensor | None) -> Pick:
     """A function ``pick(new, old)``: rows of `new` where `take`, else of `old`, through any record of tensors.
+
+    None takes them all.
 
     Where every row takes the new value (the usual case) nothing is copied; under torch.compile, and on an
     accelerator, where asking would wait for the device, the selection is always made row by row.
     """
-    if surely(take):
+    if take is None or surely(take):
         return lambda new, old: new
 
     def pick(new: Any, old: Any) -> Any:
@@ -193,9 +195,9 @@ def select(record: Any, index: Tensor) -> Any:
     return mapped(record, cut)
 
 
-def at_pace(record: Any, pace: Sequence[Tensor]) -> Any:
-    """The record with all its Blocks at another pace, one number a block."""
-    return mapped(record, lambda path, leaf: Blocks(leaf.parts, pace) if isinstance(leaf, Blocks) else leaf)
+def with_lr_factors(record: Any, lr_factors: Sequence[Tensor]) -> Any:
+    """The record with all its Blocks with other factors of their steps, one number a block."""
+    return mapped(record, lambda path, leaf: Blocks(leaf.parts, lr_factors) if isinstance(leaf, Blocks) else leaf)
 
 
 def mapped(record: Any, change: Callable[[str, Any], Any], path: str = "") -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -43,14 +43,19 @@ class Measure(Protocol):
     def __call__(self, q: Tensor, rows: Tensor | None = None) -> Evaluation:
         """Value and gradient at q; `rows` (B,) masks which rows pay for it (all of them by default)."""
 
-    def of_row(self, index: int, q: Tensor) -> Evaluation:
-        """Value and gradient of row `index` alone, at q ``(1, D)``; only that row pays."""
-
     def hvp(self, q: Tensor, vector: Tensor, rows: Tensor | None = None) -> Tensor:
         """Hessian at q times a vector, ``(B, D)``."""
 
     def hessian(self, q: Tensor, rows: Tensor | None = None) -> Tensor:
         """Dense Hessian ``(B, D, D)``, by D Hessian-vector products."""
+
+
+@runtime_checkable
+class MeasureOfRows(Measure, Protocol):
+    """An objective whose rows can be measured one at a time too, as functions are: networks run their rows together."""
+
+    def of_row(self, index: int, q: Tensor) -> Evaluation:
+        """Value and gradient of row `index` alone, at q ``(1, D)``; only that row pays."""
 
 
 class Point(NamedTuple):

@@ -209,10 +209,10 @@ def _own_system(optimizer: FlowOptimizer) -> AdaptiveFlow:
 
 
 def _own_rates(optimizer: FlowOptimizer) -> list[float]:
-    """The learning rate of each group: the pace of what moves in it times the step that the method's rule is at."""
+    """The learning rate of each group: its lr_factor times the step that the method's rule is at."""
     flow = _flow(optimizer)
     rates = {id(group): float(group["lr"]) for group in optimizer.param_groups}
     for slot in _slots(optimizer):
         if "h" in flow and slot.parameter in optimizer.state:
-            rates[id(slot.group)] = float(flow["h"]) * float(flow["pace"][slot.place])
+            rates[id(slot.group)] = float(flow["h"]) * float(flow["lr_factors"][slot.place])
     return list(rates.values())

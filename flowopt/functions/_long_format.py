@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flowopt.core._files import replacing
 from flowopt.core.state import Status
-
-Array = NDArray[Any]
+from flowopt.functions._columns import COLUMNS, Array
 
 
 class Recorded(Protocol):
@@ -53,8 +51,7 @@ def columns(run: Recorded, rows: Array) -> dict[str, Array]:
     words = {int(code): Status(int(code)).words for code in np.unique(run.status[rows])}
     found = {"attempt": np.minimum(run.attempt[record], run.steps[row]), "row": row}
     found |= {f"x{i}": run.x[record, row, i] for i in range(run.x.shape[2])}
-    for name in ("f", "grad_norm", "h", "t", "error", "energy", "accepted", "cost"):
-        found[name] = getattr(run, name)[record, row]
+    found |= {name: getattr(run, name)[record, row] for name in COLUMNS if name != "x"}
     return found | {"status": np.array([words[int(code)] for code in run.status[row]], dtype=object)}
 
 

@@ -13,16 +13,18 @@ from torch import Tensor
 from flowopt.core import rows
 from flowopt.core._interruption import interruption
 from flowopt.core._progress import Callback, Progress, progress_bar
+from flowopt.core.endings import Attempt, Endings, alive
 from flowopt.core.errors import BadValue, check_range
-from flowopt.core.kernel import Report, judge, propose, start
+from flowopt.core.kernel import assess, commit, propose, start
 from flowopt.core.memory import ran_out
 from flowopt.core.method import Method
 from flowopt.core.roles import Seed
 from flowopt.core.state import Point, Status
+from flowopt.functions._columns import Columns
 from flowopt.functions._course import WATCHED, Best, Course
 from flowopt.functions._objective import Objective
 from flowopt.functions._recorder import Recorder
-from flowopt.functions._stopping import Ends, Explanations, Stopping
+from flowopt.functions._stopping import Ends, Explanations, classify
 from flowopt.functions._trajectory import Trajectory
 from flowopt.functions.baselines import ScipyMinimizer, as_baseline
 from flowopt.methods import as_method
@@ -93,14 +95,14 @@ def minimize(
     if ftol is not None:
         assert problem.minimum is not None
         f_target = max(problem.minimum + ftol, f_target if f_target is not None else -np.inf)
-    stopping = Stopping(gtol, f_target, t_end, h_min)
+    endings = Endings(gtol, f_target, t_end, h_min, same_objective=True)
     if callback is not None and not callable(callback):
         raise BadValue(f"minimize: callback = {callback!r} must be a function of a Progress")
     baseline = as_baseline(method, overrides)
     if isinstance(baseline, ScipyMinimizer):
         if record_to is not None:
             raise BadValue(f"{baseline.name} runs row by row and keeps its record in memory; leave out record_to")
-        return baseline.run(problem.understood(q), q, stopping, max_steps, record_every, seed, callback, progress)
+        return baseline.run(problem.understood(q), q, endings, max_steps, record_every, seed, callback, progress)
     chosen = as_method(method, overrides) if baseline is None else baseline.method(q)
     if chosen.needs_hvp and not problem.differentiable_twice:
         raise BadValue(
@@ -114,7 +116,7 @@ def minimize(
         Recorder(q.shape[0], q.shape[1], record_every, q.dtype, longest=max_steps, to=record_to) as recorder,
         progress_bar(progress, f"{chosen.name} on {problem.name}", max_steps) as bar,
     ):
-        run = _Run(chosen, problem, q, seed, stopping, recorder)
+        run = _Run(chosen, problem, q, seed, endings, recorder)
         run.go(max_steps, callback, bar)
         return recorder.trajectory(
             {
@@ -205,17 +207,14 @@ class _Run:
     """One run: the rows that are still going, and the records of all."""
 
     def __init__(
-        self, method: Method, problem: Problem, q: Tensor, seed: int, stopping: Stopping, recorder: Recorder
+        self, method: Method, problem: Problem, q: Tensor, seed: int, endings: Endings, recorder: Recorder
     ) -> None:
         seeds = seed + torch.arange(q.shape[0])
-        self.method, self.stopping, self.recorder = method, stopping, recorder
+        self.method, self.endings, self.recorder = method, endings, recorder
         self.objective = Objective(problem, seeds)
         self.attempt = 0
-        self.tried, self.trial = self.objective(q), q
-        self.carry = start(method, q, self.tried, seeds, self.objective)
-        nothing = torch.full_like(self.carry.t, torch.nan)
-        point = self.carry.point
-        self.report = Report(self.carry.alive, nothing, None, method.system.energy(point.state, point.evaluation))
+        self.carry = start(method, q, self.objective(q), seeds, self.objective)
+        self.last, point = Attempt.start(self.carry), self.carry.point
         self.best, self.course = Best(point.evaluation.value, q), Course.begin(point.evaluation)
         self.last_quarter: range | None = None
 
@@ -228,7 +227,7 @@ class _Run:
         with interruption() as interrupted:
             self._record()
             while True:
-                stopped = self.stopping.stopped(self.method, self.carry, self.report, self.attempt)
+                stopped = self.endings.stopped(self.method, self.carry, self.last, self.attempt)
                 if self.attempt >= max_steps:
                     stopped = torch.ones_like(self.carry.alive)
                 if stopped is not None:
@@ -253,14 +252,16 @@ class _Run:
                     return self._interrupt(f"interrupted: memory ran out ({full}; see record_every, record_to)")
 
     def _step(self) -> None:
-        pending = propose(self.method, self.carry, self.objective, self.stopping.t_end)
-        trial = pending.trial["q"]
-        tried = self.objective(trial)
-        carry, report = judge(self.method, pending, tried, self.objective)
-        before, self.trial, self.tried, self.carry, self.report = self.carry.point, trial, tried, carry, report
+        before = self.carry.point
+        carry = propose(self.method, self.carry, self.objective, self.endings.t_end)
+        assessment = assess(self.method, carry, self.objective(carry.trial["q"]), self.objective)
+        take = carry.alive & assessment.acceptable
+        carry = commit(self.method, carry, assessment, take, self.objective)
+        self.carry = carry._replace(alive=alive(self.method, carry, take))
+        self.last = Attempt.of(assessment, take)
         if self.last_quarter is not None and self.attempt in self.last_quarter:
             self._watch(before)
-        self.best = self.best.or_here(carry.point)
+        self.best = self.best.or_here(self.carry.point)
         self.attempt += 1
 
     def _watch(self, before: Point) -> None:
@@ -268,24 +269,24 @@ class _Run:
         if self.attempt == self.last_quarter.start:
             self.course = self.course._replace(earlier_f=self.best.f)
         if self.attempt >= self.last_quarter.stop - WATCHED:
-            self.course = self.course.watch(before, self.carry.point, self.report.taken)
+            self.course = self.course.watch(before, self.carry.point, self.last.taken)
 
     def _record(self) -> None:
         if self.recorder.wants(self.attempt):
             self.recorder.add(self.attempt, self._entry())
 
-    def _entry(self) -> tuple[Any, ...]:
-        point, report = self.carry.point, self.report
-        return (
-            point.state["q"],
-            point.evaluation.value,
-            rows.slope(point.evaluation),
-            report.h,
-            self.carry.t,
-            report.error,
-            report.energy,
-            report.taken,
-            self.objective.cost(),
+    def _entry(self) -> Columns[Any]:
+        point, last = self.carry.point, self.last
+        return Columns(
+            x=point.state["q"],
+            f=point.evaluation.value,
+            grad_norm=rows.slope(point.evaluation),
+            h=last.h,
+            t=self.carry.t,
+            error=last.error,
+            energy=self.method.system.energy(last.state, last.evaluation),
+            accepted=last.taken,
+            cost=self.objective.cost(),
         )
 
     def _progress(self) -> Progress:
@@ -297,23 +298,22 @@ class _Run:
 
     def _stop(self, stopped: Tensor) -> None:
         """Rows ``(A,)`` bool retire; the others go on as a smaller batch."""
-        code = self.stopping.classify(self.method, self.carry, self.report, self.tried, self.course, self.attempt)
+        code = classify(self.endings, self.method, self.carry, self.last, self.course, self.attempt)
         hopped = self.course.hops(self.carry.point.state["q"], self.best.f, len(self.last_quarter or ()))
-        again = self.stopping.same_again(self.carry, self.report)
-        ends = Ends(code, self.carry, self.report, self.tried, self.trial, self.best, self.course, again, hopped)
+        again = self.endings.same_again(self.carry, self.last)
+        ends = Ends(code, self.carry, self.last, self.best, self.course, again, hopped)
         gone = stopped.nonzero().squeeze(-1)
         ended = rows.select(ends, gone)
         differences = self.objective.problem.calls_per_difference > 0
         # not the whole method: an optimizer of torch is cut down in place, and goes on with the others
         system, controller = self.method.system.select(gone), self.method.controller.select(gone)
-        texts = Explanations(ended, system, controller, self.attempt, self.stopping.h_min, differences)
+        texts = Explanations(ended, system, controller, self.attempt, self.endings.h_min, differences)
         self._retire(stopped, ended.code, texts)
         kept = (~stopped).nonzero().squeeze(-1)
         self.method = self.method.select(kept)
         self.objective.select(kept)
-        self.carry, self.report, self.tried, self.trial, self.best, self.course = (
-            rows.select(record, kept)
-            for record in (self.carry, self.report, self.tried, self.trial, self.best, self.course)
+        self.carry, self.last, self.best, self.course = (
+            rows.select(record, kept) for record in (self.carry, self.last, self.best, self.course)
         )
 
     def _interrupt(self, why: str) -> None:

@@ -10,16 +10,13 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from flowopt.core._sentences import Sentences
 from flowopt.core.errors import BadValue
+from flowopt.functions._columns import BLANKS, COLUMNS, KINDS, Array, Columns
 from flowopt.functions._storage import Storage, storage
 from flowopt.functions._trajectory import Trajectory
-
-Array = NDArray[Any]
-COLUMNS = ("x", "f", "grad_norm", "h", "t", "error", "energy", "accepted", "cost")
 
 STAGE, SMALL = 256, 1000
 """The records of a batch of up to SMALL rows are written STAGE at a time: a copy for each would cost as much as the
@@ -66,8 +63,7 @@ class Recorder:
         self.active = torch.arange(size)
         self.stopped_at = np.zeros(size, dtype=np.int64)
         self.status = np.zeros(size, dtype=np.int8)
-        kinds = {"accepted": torch.bool, "cost": torch.int64}
-        shapes = {name: ((dim, size) if name == "x" else (size,), kinds.get(name, dtype)) for name in COLUMNS}
+        shapes = {name: ((dim, size) if name == "x" else (size,), KINDS.get(name, dtype)) for name in COLUMNS}
         record = sum(math.prod(shape) * kind.itemsize for shape, kind in shapes.values())
         self._most = 2 + (longest // every if every else 0)
         self._storage = storage(size, record, self._most, to, lambda fits: self._cure(fits, longest, to))
@@ -82,7 +78,7 @@ class Recorder:
         self._room = self._storage.first
         self._ballast: Array | None = np.empty(BALLAST * size * dim)
         self._attempts: list[int] = []
-        self._staged: list[tuple[Any, ...]] = []
+        self._staged: list[Columns[Any]] = []
         self._retired: list[tuple[Array, int, dict[str, Array]]] = []
         self._final: dict[str, Array] = {}
         self._messages: list[Sequence[str]] = []
@@ -100,8 +96,8 @@ class Recorder:
         """Whether this attempt is to be recorded."""
         return attempt == 0 or (self.every > 0 and attempt % self.every == 0)
 
-    def add(self, attempt: int, entry: tuple[Any, ...]) -> None:
-        """Record the running rows; the entry follows COLUMNS (None: nothing known; a number: the same for all rows).
+    def add(self, attempt: int, entry: Columns[Any]) -> None:
+        """Record the running rows, of which an entry has numbers ``(A,)``, one for all, or None: nothing is known.
 
         Raises MemoryError, and records nothing, where there is no room for more.
         """
@@ -117,7 +113,7 @@ class Recorder:
         attempt: int,
         code: Tensor,
         messages: Sequence[str],
-        entry: tuple[Any, ...],
+        entry: Columns[Any],
         final: dict[str, Tensor],
     ) -> None:
         """Some running rows, ``(A,)`` bool, stop for good after this attempt, with a status code and a message each.
@@ -132,7 +128,7 @@ class Recorder:
         self._messages.append(messages)
         end = {
             name: value.numpy()[rows.numpy()] if isinstance(value, Tensor) else np.asarray(value)
-            for name, value in zip(COLUMNS, entry, strict=True)
+            for name, value in entry.named().items()
             if value is not None
         }
         self._retired.append((gone, len(self._attempts), end))
@@ -158,25 +154,16 @@ class Recorder:
             ends_here = attempts[after:] == self.stopped_at[gone[0]]
             for name, array in columns.items():
                 tail = array[after:]
-                if name in ("h", "error", "accepted"):
-                    blank = False if name == "accepted" else np.nan
-                    tail[..., gone] = blank
+                if name in BLANKS:
+                    tail[..., gone] = BLANKS[name]
                     if ends_here.any() and name in end:
                         tail[np.ix_(ends_here, gone)] = end[name]
                 elif name in end:
                     tail[..., gone] = end[name].T
-        columns = self._storage.sealed(columns)
+        laid_out: dict[str, Any] = self._storage.sealed(columns)
         run = Trajectory(
-            columns["x"],
-            columns["f"],
-            columns["grad_norm"],
-            columns["h"],
-            columns["t"],
-            columns["error"],
-            columns["energy"],
-            columns["accepted"],
-            columns["cost"],
-            attempts,
+            **laid_out,
+            attempt=attempts,
             status=self.status,
             message=Messages(self._messages, self._chunk, self._place),
             steps=self.stopped_at,
@@ -211,7 +198,8 @@ class Recorder:
         if not self._staged:
             return
         start = len(self._attempts) - len(self._staged)
-        for column, values in zip(self._columns.values(), zip(*self._staged, strict=True), strict=True):
+        for name, column in self._columns.items():
+            values = tuple(getattr(entry, name) for entry in self._staged)
             if len(values) > 1 and isinstance(values[0], Tensor):
                 column.write_many(start, values, self.active)
             elif len(values) > 1 and isinstance(values[-1], int):

@@ -19,6 +19,7 @@ from flowopt.core.errors import BadValue, check_positive, check_range
 from flowopt.core.method import Method
 from flowopt.core.parts import System
 from flowopt.core.state import State, Status
+from flowopt.functions._columns import Columns
 from flowopt.functions._minimize import as_starts
 from flowopt.functions._objective import Objective
 from flowopt.functions._ode_solvers import Exhausted, Interrupted, Solution, as_solver
@@ -190,18 +191,18 @@ def _solo(field: RowField, solution: Solution, grid: Array, solver: str) -> Solo
     watcher = Objective(field.objective.problem, torch.zeros(len(y), dtype=torch.int64))
     measured = watcher(state["q"])
     step = np.searchsorted(times, t, side="left")
-    columns = {
-        "x": state["q"].numpy(),
-        "f": measured.value.numpy(),
-        "grad_norm": rows.slope(measured).numpy(),
-        "h": np.append(np.nan, np.diff(times))[step],
-        "t": t,
-        "error": np.full(len(t), np.nan),
-        "energy": field.system.energy(state, measured).numpy(),
-        "accepted": np.ones(len(t), dtype=np.bool_),
-        "cost": np.array(solution.costs)[step],
-    }
-    at = standing(columns["x"][-1].tolist(), columns["f"][-1], columns["grad_norm"][-1])
+    columns = Columns(
+        x=state["q"].numpy(),
+        f=measured.value.numpy(),
+        grad_norm=rows.slope(measured).numpy(),
+        h=np.append(np.nan, np.diff(times))[step],
+        t=t,
+        error=np.full(len(t), np.nan),
+        energy=field.system.energy(state, measured).numpy(),
+        accepted=np.ones(len(t), dtype=np.bool_),
+        cost=np.array(solution.costs)[step],
+    )
+    at = standing(columns.x[-1].tolist(), columns.f[-1], columns.grad_norm[-1])
     after = f"after {len(times) - 1} steps of {solver}"
     if solution.interrupted:
         return Solo(columns, Status.INTERRUPTED, f"interrupted at t = {t[-1]:.6g} {after} {at}", counts)

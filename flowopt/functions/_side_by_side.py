@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from flowopt.core.state import Status
-from flowopt.functions._recorder import COLUMNS, Recorder
+from flowopt.functions._columns import COLUMNS, Array, Columns
+from flowopt.functions._recorder import Recorder
 from flowopt.functions._trajectory import Trajectory, lowest
 
 
@@ -19,7 +19,7 @@ from flowopt.functions._trajectory import Trajectory, lowest
 class Solo:
     """One row's run; its n records are those of attempts 0 to n - 1."""
 
-    columns: dict[str, NDArray[Any]]
+    columns: Columns[Array]
     """Each ``(n,)``, x ``(n, D)``: see Trajectory."""
     status: Status
     message: str
@@ -29,19 +29,19 @@ class Solo:
 
 def side_by_side(solos: Sequence[Solo], recorder: Recorder, about: dict[str, Any]) -> Trajectory:
     """The Trajectory of all rows, of which the recorder keeps what it wants."""
-    lengths = torch.tensor([len(solo.columns["f"]) for solo in solos])
-    best = [int(lowest(solo.columns["f"])) for solo in solos]
-    bests = {
-        f"best_{name}": torch.from_numpy(np.stack([s.columns[name][i] for s, i in zip(solos, best, strict=True)]))
-        for name in ("f", "x")
-    }
+    lengths = torch.tensor([len(solo.columns.f) for solo in solos])
+    best = [int(lowest(solo.columns.f)) for solo in solos]
+    lowest_f = np.stack([solo.columns.f[i] for solo, i in zip(solos, best, strict=True)])
+    lowest_x = np.stack([solo.columns.x[i] for solo, i in zip(solos, best, strict=True)])
+    bests = {"best_f": torch.from_numpy(lowest_f), "best_x": torch.from_numpy(lowest_x)}
     for attempt in range(int(lengths.max())):
         running = [solos[i] for i in recorder.active.tolist()]
         ends = lengths[recorder.active] == attempt + 1
         wanted = recorder.wants(attempt)
         if not wanted and not bool(ends.any()):
             continue
-        entry = tuple(torch.from_numpy(np.stack([solo.columns[name][attempt] for solo in running])) for name in COLUMNS)
+        rows = {name: np.stack([getattr(solo.columns, name)[attempt] for solo in running]) for name in COLUMNS}
+        entry = Columns(**{name: torch.from_numpy(column) for name, column in rows.items()})
         if wanted:
             recorder.add(attempt, entry)
         if bool(ends.any()):

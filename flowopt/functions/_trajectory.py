@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flowopt.core._dataframe import dataframe
 from flowopt.core._display import html_table
@@ -19,6 +18,7 @@ from flowopt.core.drawers import drawer
 from flowopt.core.errors import BadValue
 from flowopt.core.reasons import not_a_minimum
 from flowopt.core.state import Status
+from flowopt.functions._columns import COLUMNS, Array, Columns
 from flowopt.functions._long_format import columns, kept, write_csv
 from flowopt.functions._storage import REST, opened
 
@@ -27,11 +27,9 @@ if TYPE_CHECKING:
 
 KIND = Kind("trajectory", 1)
 
-Array = NDArray[Any]
-
 
 @dataclass(eq=False)
-class Trajectory:
+class Trajectory(Columns[Array]):
     """T records of B rows in D dimensions; record 0 is the start.
 
     A record shows the point a row stood at after an attempted step, and the attempt itself: its step size h, its
@@ -39,24 +37,6 @@ class Trajectory:
     repeated, with h and error NaN and `accepted` False.
     """
 
-    x: Array
-    """Position, ``(T, B, D)``."""
-    f: Array
-    """Objective, ``(T, B)``."""
-    grad_norm: Array
-    """``|grad f|``, ``(T, B)``."""
-    h: Array
-    """Step size of the attempt, ``(T, B)``, in the system's time; NaN at the start."""
-    t: Array
-    """Time, ``(T, B)``: the sum of the accepted steps."""
-    error: Array
-    """Maximum norm of the estimated local error of the attempt, ``(T, B)``; NaN where the scheme has no estimate."""
-    energy: Array
-    """Energy or Lyapunov function on arrival, before any projection, ``(T, B)``; NaN where a method has none."""
-    accepted: Array
-    """Whether the attempt was accepted, ``(T, B)`` bool."""
-    cost: Array
-    """Evaluations paid so far, ``(T, B)``: a value (with or without gradient) or a Hessian-vector product is one."""
     attempt: Array
     """Number of the attempt that each record shows, ``(T,)``."""
     status: Array
@@ -139,7 +119,7 @@ class Trajectory:
             raise BadValue(f"row {index} does not exist: the trajectory has {self.rows} rows")
         keep = kept(self.attempt, self.steps[[index]])[:, 0]
         pick = [index % self.rows]
-        data = {name: getattr(self, name)[keep][:, pick] for name in _PER_RECORD}
+        data = {name: getattr(self, name)[keep][:, pick] for name in COLUMNS}
         return Trajectory(
             **data,
             attempt=np.minimum(self.attempt[keep], self.steps[index]),
@@ -192,7 +172,7 @@ class Trajectory:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain Python lists and numbers, ready for json (NaN and infinities become None)."""
-        result: dict[str, Any] = {name: plain(getattr(self, name)) for name in (*_PER_RECORD, *_PER_ROW, "attempt")}
+        result: dict[str, Any] = {name: plain(getattr(self, name)) for name in (*COLUMNS, *_PER_ROW, "attempt")}
         result |= {name: plain(getattr(self, name)) for name in _OPTIONAL}
         result["status"] = [Status(int(code)).words for code in self.status]
         return result | {
@@ -203,7 +183,7 @@ class Trajectory:
 
     def save(self, path: str | Path) -> Path:
         """Write everything to an .npz file, atomically: a file of that name is replaced only by a whole new one."""
-        return self._write(path, {name: getattr(self, name) for name in _PER_RECORD})
+        return self._write(path, self.named())
 
     def save_rest(self, folder: Path) -> None:
         """Write everything but the columns to a folder that has these already, and so make it a whole record."""
@@ -227,7 +207,7 @@ class Trajectory:
         if folder and not (path / REST).exists():
             raise BadValue(f"{path} is not a whole record: its run was cut off (there is no {REST} in it)")
         with KIND.loaded(path / REST if folder else path) as (about, arrays):
-            fields: dict[str, Any] = dict(opened(path, _PER_RECORD) if folder else {k: arrays[k] for k in _PER_RECORD})
+            fields: dict[str, Any] = dict(opened(path, COLUMNS) if folder else {k: arrays[k] for k in COLUMNS})
             fields |= {name: arrays[name] for name in ("steps", "best_f", "attempt", "status")}
             fields |= {name: arrays[name] for name in _OPTIONAL if name in arrays}
             fields["best_x"] = arrays["best_x"] if "best_x" in arrays else _best_recorded(fields)
@@ -235,7 +215,6 @@ class Trajectory:
             return cls(**fields, message=about["message"], evaluations=kinds, about=about["about"])
 
 
-_PER_RECORD = ("x", "f", "grad_norm", "h", "t", "error", "energy", "accepted", "cost")
 _PER_ROW = ("steps", "best_f", "best_x")
 _OPTIONAL = ("average", "average_f")
 _KINDS = ("gradient", "value", "hvp")

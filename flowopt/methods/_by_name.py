@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from flowopt.core.errors import BadValue, UnknownName, check_positive
@@ -34,7 +33,7 @@ def method(name: str, **parameters: Any) -> Method:
         built = entry.build(**parameters)
     except BadValue as error:  # the part says which of its numbers is wrong, but not whose part it is
         raise BadValue(f"{name}: {str(error).removeprefix(f'{name}: ')}") from error
-    return replace(built, name=name, citation=entry.citation, reading=entry.reading)
+    return built.labelled(name, entry.citation, entry.reading)
 
 
 def as_method(given: str | Method, overrides: dict[str, Any]) -> Method:

@@ -12,7 +12,8 @@ from flowopt.core import kernel, rows
 from flowopt.core._blocks import SCALAR, Blocks
 from flowopt.core.kernel import Carry
 from flowopt.core.method import Method
-from flowopt.core.state import Evaluation, Measure, Point, State
+from flowopt.core.rows import dot
+from flowopt.core.state import Evaluation, Point, State
 
 FORGOTTEN = Point({}, cast(Evaluation, None), None)
 """The point before the step, where no part of the method looks at it."""
@@ -20,7 +21,7 @@ FAR_ABOVE = 1e100
 """A loss above every F0, where nothing is undefined that has to do with it."""
 
 
-class Keeping:
+class CarryLayout:
     """Which leaves of a carry a method needs between two steps of a network, and how the others come back.
 
     - The position of the trial is the parameters themselves.
@@ -68,7 +69,7 @@ class Keeping:
     @property
     def _goes_back_in_full(self) -> bool:
         """Whether the old momentum counts: for going back to it, or for the old field."""
-        return self.method.controller.rejects or self.method.integrator.uses_rate
+        return self.method.rejects or self.method.integrator.uses_rate
 
     def _wants(self, path: str) -> bool:
         if path == "trial.q":
@@ -93,7 +94,7 @@ class Keeping:
         far = torch.full((q.shape[0],), FAR_ABOVE, dtype=SCALAR, device=q.device)
         none = Evaluation(far, cast(Tensor, zero), torch.zeros_like(far))
         seeds = torch.zeros_like(far, dtype=torch.int64)
-        carry = kernel.start(self.method, cast(Tensor, q), none, seeds, cast(Measure, _Bowl()))
+        carry = kernel.start(self.method, cast(Tensor, q), none, seeds, _Bowl())
         named: dict[str, Any] = {}
         rows.mapped(carry, named.setdefault)
         return {path: named.get(path, zero) for path in self.vectors}
@@ -129,7 +130,7 @@ class Keeping:
 def _counter(numbers: Tensor, like: Blocks) -> Blocks:
     """Numbers ``(n,)``, one a block, as a leaf that goes with blocks like these."""
     pairs = zip(numbers.unbind(), like.parts, strict=True)
-    return Blocks([number.to(part.dtype).reshape(1, 1) for number, part in pairs], like.pace)
+    return Blocks([number.to(part.dtype).reshape(1, 1) for number, part in pairs], like.lr_factors)
 
 
 class _Remembered(dict[str, Tensor]):
@@ -149,7 +150,7 @@ class _Remembered(dict[str, Tensor]):
 def _sample(method: Method) -> Carry:
     """A carry of the method, to see which leaves it has: one step on |q|^2 / 2 from (1, 1)."""
     q = cast(Tensor, Blocks([torch.ones(1, 2, dtype=SCALAR)]))
-    bowl = cast(Measure, _Bowl())
+    bowl = _Bowl()
     carry = kernel.start(method, q, bowl(q), torch.zeros(1, dtype=torch.int64), bowl)
     return kernel.propose(method, carry, bowl)
 
@@ -157,11 +158,12 @@ def _sample(method: Method) -> Carry:
 class _Bowl:
     """|q|^2 / 2."""
 
-    def __call__(self, q: Tensor, rows_: Tensor | None = None) -> Evaluation:
-        return rows.evaluation(0.5 * rows.dot(q, q), q * 1.0)
+    def __call__(self, q: Tensor, rows: Tensor | None = None) -> Evaluation:
+        square = dot(q, q)
+        return Evaluation(0.5 * square, q * 1.0, square)
 
-    def hessian(self, q: Tensor, rows_: Tensor | None = None) -> Tensor:
+    def hessian(self, q: Tensor, rows: Tensor | None = None) -> Tensor:
         return torch.eye(q.shape[1], dtype=SCALAR, device=q.device).expand(q.shape[0], -1, -1)
 
-    def hvp(self, q: Tensor, vector: Tensor, rows_: Tensor | None = None) -> Tensor:
+    def hvp(self, q: Tensor, vector: Tensor, rows: Tensor | None = None) -> Tensor:
         return vector

@@ -11,7 +11,7 @@ from torch.nn import Parameter
 
 from flowopt.core._blocks import Blocks
 from flowopt.core.errors import BadValue
-from flowopt.core.state import Evaluation, Measure
+from flowopt.core.state import Evaluation
 from flowopt.networks._calls import loss_value
 from flowopt.networks._layout import flat_as, shaped
 from flowopt.networks._second_order import hessian
@@ -88,7 +88,7 @@ class ClosureMeasure:
 
     def hessian(self, q: Tensor, rows: Tensor | None = None) -> Tensor:
         """Dense Hessian ``(1, D, D)`` at the last point that was measured, by D products."""
-        return hessian(cast(Measure, self), q)
+        return hessian(self, q)
 
 
 def _bends(grad: Tensor | None) -> bool:

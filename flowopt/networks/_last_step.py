@@ -21,16 +21,16 @@ class LastStep:
     """
 
     _outcome: Outcome
-    _told: bool
+    _with_loss: bool
     """Whether the loss was handed in."""
     _names: Sequence[str]
-    _pace: Tensor
+    _lr_factor: Tensor
     _counts: dict[str, Tensor]
 
     @property
     def h(self) -> float:
         """The step size that led to the trial just judged, with the lr of the first parameter group in it."""
-        return float(self._outcome.h) * float(self._pace)
+        return float(self._outcome.h) * float(self._lr_factor)
 
     @property
     def error(self) -> float:
@@ -39,13 +39,13 @@ class LastStep:
 
     @property
     def energy(self) -> float:
-        """Energy (or Lyapunov function) on arrival; NaN without a loss."""
-        return float(self._outcome.energy) if self._told else math.nan
+        """Energy (or Lyapunov function) on arrival; NaN without a loss, and where it costs much of a step (adam)."""
+        return float(self._outcome.energy) if self._with_loss else math.nan
 
     @property
     def loss(self) -> float:
         """The loss that was handed in; NaN if there was none."""
-        return float(self._outcome.value) if self._told else math.nan
+        return float(self._outcome.value) if self._with_loss else math.nan
 
     @property
     def grad_norm(self) -> float:
@@ -71,6 +71,12 @@ class LastStep:
     def ended(self) -> str:
         """Why the flow came to an end (``'below F0'``); empty while it goes on."""
         return Status(int(self._outcome.ended)).words if int(self._outcome.ended) else ""
+
+    def why_held(self) -> Status:
+        """The status code that goes with a step that was held, unless its lr is 0."""
+        if int(self._outcome.ended):
+            return Status(int(self._outcome.ended))
+        return Status.SOLVER_FAILED if self.finite else Status.NONFINITE
 
     @property
     def bad_parameter(self) -> str:

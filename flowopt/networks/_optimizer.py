@@ -16,7 +16,6 @@ from flowopt.core._blocks import SCALAR, Blocks
 from flowopt.core.errors import BadValue, check_choice, check_count, check_range
 from flowopt.core.method import Method
 from flowopt.core.roles import Seed
-from flowopt.core.state import Measure
 from flowopt.networks._calls import (
     check_call,
     check_returned,
@@ -30,7 +29,7 @@ from flowopt.networks._closure import ClosureMeasure
 from flowopt.networks._engine import Engine, Inputs
 from flowopt.networks._last_step import LastStep
 from flowopt.networks._layout import check_layout, flat, flat_as, shaped
-from flowopt.networks._remarks import Remarks, standstill, warn
+from flowopt.networks._remarks import Remarks, warn, why_it_stands
 from flowopt.networks._saved import FLOW, own_state
 from flowopt.networks._step import Outcome, Terms, within, write
 from flowopt.networks.limiting._limiting import ActivationLimiting
@@ -125,7 +124,7 @@ class FlowOptimizer(Optimizer):
             self._prepare()
         else:  # what load_state_dict found, behind its hooks
             device = self._everyone()[0].parameter.device
-            own = own_state(state["state"], self.method, self._engine.keeping, device)
+            own = own_state(state["state"], self.method, self._engine.layout, device)
             self._compare_settings(own.get(FLOW, {}).get("settings", self.method.settings))
             super().__setstate__(state | {"state": own})
             self._last, self._cached = None, {}
@@ -189,14 +188,14 @@ class FlowOptimizer(Optimizer):
         steps nor copies of the optimizer's state are made inside.
         """
         slots = [slot for slot in self._everyone() if slot.parameter in self.state]
-        if not slots or not self.method.controller.rejects or self._showing:
+        if not slots or not self.method.rejects or self._showing:
             yield
             return
         with torch.no_grad():
             views = [flat(slot.parameter) for slot in slots]
             pending = [view.clone() for view in views]
-            vectors, numbers, pace = self._kept(slots)
-            write(views, self._engine.last_accepted(views, vectors, numbers, pace))
+            vectors, numbers, lr_factors = self._kept(slots)
+            write(views, self._engine.last_accepted(views, vectors, numbers, lr_factors))
         self._showing = True
         try:
             yield
@@ -238,25 +237,25 @@ class FlowOptimizer(Optimizer):
     def _advance(self, slots: list[_Slot], value: Tensor, closure: Callable[[], Any] | None, loss: Any) -> None:
         views = [flat(slot.parameter) for slot in slots]
         inputs = self._inputs(slots, views, value, closure, loss)
-        pace = self._numbers("lr", [slot.group["lr"] for slot in slots], value.device) / self._unit
+        lr_factors = self._numbers("lr", [slot.group["lr"] for slot in slots], value.device) / self._unit
         before = [block.clone() for block in inputs.q] if self.limiting is not None else []
         self._count(value.device)
         if "h" in self._flow:
-            self._welcome(slots, inputs)
+            self._join(slots, inputs)
             vectors, numbers, old = self._kept(slots)
-            outcome = self._engine.run(inputs, vectors, numbers, (old, pace))
+            outcome = self._engine.run(inputs, vectors, numbers, (old, lr_factors))
             self._put_counters(slots, numbers)
         else:
-            outcome, vectors, numbers = self._engine.begin(inputs, pace, self._seed)
+            outcome, vectors, numbers = self._engine.begin(inputs, lr_factors, self._seed)
             if not bool(outcome.held):
                 self._keep(slots, vectors)
                 self._put_counters(slots, numbers)
-                self._flow.update({path: numbers[path] for path in self._engine.keeping.numbers})
+                self._flow.update({path: numbers[path] for path in self._engine.layout.numbers})
         if self.limiting is not None:
-            pace = pace * self._limit(slots, inputs.q, before)
+            lr_factors = lr_factors * self._limit(slots, inputs.q, before)
         if inputs.measure is not None:
             write(views, Blocks(inputs.q))
-        self._note(slots, outcome, pace, loss is not None)
+        self._note(slots, outcome, lr_factors, loss is not None)
 
     def _inputs(
         self, slots: list[_Slot], views: list[Tensor], value: Tensor, closure: Callable[[], Any] | None, loss: Any
@@ -272,7 +271,7 @@ class FlowOptimizer(Optimizer):
         measure = ClosureMeasure(closure, [slot.parameter for slot in slots], views, terms, decay, loss)
         # it moves the parameters about and overwrites their gradients, so the step works on copies
         q, grads = [view.clone() for view in views], [grad.clone() for grad in grads]
-        return Inputs(q, grads, terms, decay, value, cast(Measure, measure))
+        return Inputs(q, grads, terms, decay, value, measure)
 
     def _numbers(self, name: str, values: list[Any], device: torch.device) -> Tensor:
         """Numbers of the groups, one a parameter; handed to the device again only when they change."""
@@ -312,7 +311,7 @@ class FlowOptimizer(Optimizer):
         return cast(dict[Any, dict[str, Any]], self.state)[FLOW]
 
     def _count(self, device: torch.device) -> None:
-        """Counts at the first step, and for every parameter there is by now a pace and the method's counters."""
+        """Counts at the first step; lr_factors and the method's counters for every parameter there is by now."""
         if not self._flow:
             self._flow.update(method=self.method.formula, settings=self.method.settings)
         for name in COUNTS:
@@ -320,7 +319,7 @@ class FlowOptimizer(Optimizer):
                 self._flow[name] = torch.zeros(1, dtype=torch.int64, device=device)
         total = sum(len(group["params"]) for group in self.param_groups)
         none = torch.empty(0, dtype=SCALAR, device=device)
-        for name, first in {"pace": 1.0, **dict.fromkeys(self._engine.keeping.counters, 0.0)}.items():
+        for name, first in {"lr_factors": 1.0, **dict.fromkeys(self._engine.layout.counters, 0.0)}.items():
             known = self._flow.get(name, none)
             if len(known) < total:
                 self._flow[name] = torch.cat([known, known.new_full((total - len(known),), first)])
@@ -332,21 +331,21 @@ class FlowOptimizer(Optimizer):
             blocks = {path: shaped(part, slot.parameter) for path, part in kept.items()}
             self.state[slot.parameter] = blocks
 
-    def _welcome(self, slots: list[_Slot], inputs: Inputs) -> None:
+    def _join(self, slots: list[_Slot], inputs: Inputs) -> None:
         """Parameters whose first gradient has come only now join the flow."""
         late = [place for place, slot in enumerate(slots) if slot.parameter not in self.state]
         if late:
             self._keep([slots[place] for place in late], self._engine.join([inputs.q[place] for place in late]))
 
     def _kept(self, slots: list[_Slot]) -> tuple[dict[str, list[Tensor]], dict[str, Tensor], Tensor]:
-        """Vectors, numbers and paces that were kept for these parameters; the tensors themselves, not copies."""
-        keeping, flow = self._engine.keeping, self._flow
+        """Vectors, numbers and lr_factors kept for these parameters; the tensors themselves, not copies."""
+        layout, flow = self._engine.layout, self._flow
         for slot in slots:
             _lay_out(self.state[slot.parameter], slot.parameter)
-        vectors = {path: [flat(self.state[slot.parameter][path]) for slot in slots] for path in keeping.vectors}
-        numbers = {path: flow[path] for path in keeping.numbers}
-        counters = {path: self._of(slots, path) for path in keeping.counters}
-        return vectors, numbers | counters, self._of(slots, "pace")
+        vectors = {path: [flat(self.state[slot.parameter][path]) for slot in slots] for path in layout.vectors}
+        numbers = {path: flow[path] for path in layout.numbers}
+        counters = {path: self._of(slots, path) for path in layout.counters}
+        return vectors, numbers | counters, self._of(slots, "lr_factors")
 
     def _of(self, slots: list[_Slot], name: str) -> Tensor:
         """One of the flow's numbers of parameters, ``(n,)``: those of these."""
@@ -361,11 +360,11 @@ class FlowOptimizer(Optimizer):
             known[self._places(slots)] = numbers.to(known.dtype)
 
     def _put_counters(self, slots: list[_Slot], numbers: dict[str, Tensor]) -> None:
-        for path in self._engine.keeping.counters:
+        for path in self._engine.layout.counters:
             self._put(slots, path, numbers[path])
 
     def _places(self, slots: list[_Slot]) -> Tensor:
-        return self._on_device("place", [slot.place for slot in slots], torch.int64, self._flow["pace"].device)
+        return self._on_device("place", [slot.place for slot in slots], torch.int64, self._flow["lr_factors"].device)
 
     def _limit(self, slots: list[_Slot], q: list[Tensor], before: list[Tensor]) -> Tensor:
         """Shorten the moves as activation limiting says, and return the factors ``(n,)``."""
@@ -379,20 +378,20 @@ class FlowOptimizer(Optimizer):
             block.copy_(torch.lerp(start, block, factor.to(block.dtype)))
         return factors
 
-    def _note(self, slots: list[_Slot], outcome: Outcome, pace: Tensor, told: bool) -> None:
-        """Count what happened and remember the paces of the moves that are now pending."""
-        flow, known = self._flow, self._of(slots, "pace")
+    def _note(self, slots: list[_Slot], outcome: Outcome, lr_factors: Tensor, with_loss: bool) -> None:
+        """Count what happened and remember the factors of the moves that are now pending."""
+        flow, known = self._flow, self._of(slots, "lr_factors")
         first = known[0].clone()
-        self._put(slots, "pace", torch.where(outcome.held, known, pace))
+        self._put(slots, "lr_factors", torch.where(outcome.held, known, lr_factors))
         flow["steps"] += 1
         flow["retraces"] += ~outcome.taken & ~outcome.held
         flow["nonfinite"] += ~torch.isfinite(outcome.value + outcome.square)
         counts = {name: flow[name].clone() for name in COUNTS}
-        self._last = LastStep(outcome, told, [slot.name for slot in slots], first, counts)
+        self._last = LastStep(outcome, with_loss, [slot.name for slot in slots], first, counts)
         if outcome.held.is_cpu:  # elsewhere asking would wait for the device
             if bool(outcome.held):
                 self._remarks.nothing_moved(self.method.name, self.param_groups, self._last)
-            elif reason := standstill(self.method, float(flow["h"]), outcome, self.param_groups[0]["maximize"]):
+            elif reason := why_it_stands(self.method, float(flow["h"]), outcome, self.param_groups[0]["maximize"]):
                 self._remarks.say("step", f"{reason.what}; nothing moves. {reason.cure}")
 
 

@@ -7,8 +7,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from flowopt.core.endings import Standing, standstill
 from flowopt.core.method import Method
-from flowopt.core.reasons import Reason, same_again
+from flowopt.core.reasons import REASONS, Reason
 from flowopt.networks._last_step import LastStep
 from flowopt.networks._step import Outcome
 
@@ -27,17 +28,14 @@ class Remarks:
 
     def nothing_moved(self, name: str, groups: Sequence[dict[str, Any]], last: LastStep) -> None:
         """Of a step of the method of that name that was held."""
-        if last.ended:
-            why = f"the flow of {name} came to an end ({last.ended}) at loss {last.loss:g}"
-        elif not last.finite:
-            where = f", first in {last.bad_parameter}" if last.bad_parameter else ""
-            why = f"loss or gradient was not finite{where} (loss {last.loss:g})"
-        elif all(group["lr"] == 0 for group in groups):  # it rests, as it should
+        if all(group["lr"] == 0 for group in groups) and last.finite and not last.ended:  # it rests, as it should
             return
-        else:
-            why = f"{name} could not solve the equations of its step, or they lead too far (loss {last.loss:g})"
-        kind = last.ended or ("unsolved" if last.finite else "nonfinite")
-        self.say(kind, f"{why}; nothing moved. last_step counts such steps")
+        status = last.why_held()
+        reason = REASONS[status]
+        where = f", first in {last.bad_parameter}" if last.bad_parameter else ""
+        cure = f" {reason.cure[:1].upper()}{reason.cure[1:]}." if reason.cure else ""
+        why = f"{name}: {status.words} at loss {last.loss:g}: {reason.what}{where}"
+        self.say(status.name, f"{why}; nothing moved.{cure} last_step counts such steps")
 
 
 def warn(message: str) -> None:
@@ -45,20 +43,18 @@ def warn(message: str) -> None:
     warnings.warn(f"flowopt: {message}", stacklevel=_callers())
 
 
-def standstill(method: Method, h: float, outcome: Outcome, maximize: bool) -> Reason | None:
+def why_it_stands(method: Method, h: float, outcome: Outcome, maximize: bool) -> Reason | None:
     """Why the parameters will be where they were on the next batch too, as far as the step-size rule goes.
 
     `h` is the step size that it wants next.
     """
-    rule = method.controller
-    if h == 0 and float(outcome.square) > 0:  # else it is where it should be
-        reason = rule.why_no_step(float(outcome.energy), 0)  # with its sign and its weight decay
-        if reason is None or not maximize:
-            return reason
-        return reason._replace(what=f"{reason.what} (with maximize, f is -loss)")
-    if rule.rejects and not bool(outcome.taken) and h == float(outcome.h):
-        return same_again(rule.name, h)
-    return None
+    again = method.rejects and not bool(outcome.taken) and h == float(outcome.h)
+    if not again and not (h == 0 and float(outcome.square) > 0):  # with no slope it is where it should be
+        return None
+    reason = standstill(method.controller, Standing(h, float(outcome.objective), again=again))
+    if reason is None or again or not maximize:
+        return reason
+    return reason._replace(what=f"{reason.what} (with maximize, f is -loss)")
 
 
 def _callers() -> int:

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from flowopt.core.errors import BadValue
 from flowopt.core.method import Method
-from flowopt.networks._carry_layout import Keeping
+from flowopt.networks._carry_layout import CarryLayout
 
 FLOW = "flow"
 """Key in the optimizer's state of the numbers of the whole flow; the vectors stand under each parameter."""
 
 
 def own_state(
-    loaded: dict[Any, dict[str, Any]], method: Method, keeping: Keeping, device: torch.device
+    loaded: dict[Any, dict[str, Any]], method: Method, layout: CarryLayout, device: torch.device
 ) -> defaultdict[Any, dict[str, Any]]:
     """The state with tensors of its own: torch's optimizers go on with those that they load, and so would others.
 
@@ -31,7 +31,7 @@ def own_state(
         )
     own: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
     for key, leaves in loaded.items():
-        _check(key, leaves, method, keeping)
+        _check(key, leaves, method, layout)
         where = key.device if isinstance(key, Tensor) else device
         own[key] = {
             name: leaf.detach().to(where, copy=True) if isinstance(leaf, Tensor) else leaf
@@ -40,9 +40,15 @@ def own_state(
     return own
 
 
-def _check(key: Any, leaves: dict[str, Any], method: Method, keeping: Keeping) -> None:
+def _check(key: Any, leaves: dict[str, Any], method: Method, layout: CarryLayout) -> None:
     vectors = isinstance(key, Tensor)
-    wanted = set(keeping.vectors) if vectors else {*keeping.numbers, *keeping.counters} if "h" in leaves else set()
+    wanted = (
+        set(layout.vectors)
+        if vectors
+        else {"lr_factors", *layout.numbers, *layout.counters}
+        if "h" in leaves
+        else set()
+    )
     if not wanted <= leaves.keys() or (vectors and wanted != leaves.keys()):
         raise BadValue(
             f"the saved state is that of {method.formula!r} with other parameters: it holds {', '.join(leaves)}, not "

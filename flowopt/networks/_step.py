@@ -9,12 +9,12 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from flowopt.core import kernel, rows
+from flowopt.core import endings, kernel, rows
 from flowopt.core._blocks import SCALAR, Blocks
 from flowopt.core.kernel import Carry
 from flowopt.core.method import Method
 from flowopt.core.state import Evaluation, Measure, State
-from flowopt.networks._carry_layout import Keeping
+from flowopt.networks._carry_layout import CarryLayout
 from flowopt.transforms.decoupled_decay import decayed
 
 
@@ -34,7 +34,11 @@ class Outcome(NamedTuple):
     error: Tensor | None
     """Maximum norm of its estimated local error."""
     energy: Tensor
+    """On arrival; NaN where it would take another pass over the coordinates."""
     value: Tensor
+    """The loss."""
+    objective: Tensor
+    """What is minimised: the loss with its sign and its weight decay."""
     square: Tensor
     """``|grad f|^2``."""
 
@@ -73,41 +77,43 @@ def measured(
 
 def advance(
     method: Method,
-    keeping: Keeping,
+    layout: CarryLayout,
     terms: Terms,
     q: list[Tensor],
     grads: list[Tensor],
     vectors: dict[str, list[Tensor]],
     numbers: dict[str, Tensor],
-    paces: tuple[Tensor, Tensor],
+    lr_factors: tuple[Tensor, Tensor],
     decay: Tensor,
     value: Tensor,
     measure: Measure | None = None,
 ) -> Outcome:
     """Judge the parameters q, where loss and gradients were measured, and move them to the next trial, in place.
 
-    q, grads and each of `vectors` have one block a parameter, ``(B, D_i)``; `numbers` are rows. `paces` ``(n,)`` are
-    those of the pending move and of the next. What is kept changes in place as well; but for that this is a pure
+    q, grads and each of `vectors` have one block a parameter, ``(B, D_i)``; `numbers` are rows. `lr_factors` ``(n,)``
+    are those of the pending move and of the next. What is kept changes in place as well; but for that this is a pure
     function of tensors, which torch.compile takes whole.
     """
-    before, after = paces[0].unbind(), paces[1].unbind()
+    before, after = lr_factors[0].unbind(), lr_factors[1].unbind()
     trial = Blocks(wide(q), before)
     evaluation, bad = measured(terms, trial, grads, decay, value)
     kept = {path: Blocks(wide(parts), before) for path, parts in vectors.items()}
-    carry = keeping.restore(cast(Tensor, trial), kept, numbers)
-    carry, report = kernel.judge(method, carry, evaluation, measure, hold=True)
-    ended = ending(method, carry.point.state, evaluation)
-    carry = proposed(method, terms, rows.at_pace(carry, after), decay, measure)
+    carry = layout.restore(cast(Tensor, trial), kept, numbers)
+    assessment = kernel.assess(method, carry, evaluation, measure)
+    taken = assessment.acceptable
+    carry = kernel.commit(method, carry, assessment, taken if method.rejects else None, measure)
+    energy = cheap_energy(method, assessment.arrived.state, evaluation)
+    ended = ending(method, carry)
+    carry = proposed(method, terms, rows.with_lr_factors(carry, after), decay, measure)
 
     # a method that rejects has sent a bad trial back; any other has nowhere to go back to and stays where it is
-    held = (ended != 0) | resting(method, paces[1])
-    if not method.controller.rejects:
-        held = held | ~report.taken | nowhere(method, carry)
-    result = Outcome(
-        report.taken & ~held, held, ended, bad, report.h.clone(), report.error, report.energy, value, evaluation.square
-    )
+    held = (ended != 0) | resting(method, lr_factors[1])
+    if not method.rejects:
+        held = held | ~taken | nowhere(method, carry)
+    h, error = assessment.h.clone(), assessment.error
+    result = Outcome(taken & ~held, held, ended, bad, h, error, energy, value, evaluation.value, evaluation.square)
     pick = rows.picker(~held)
-    new_vectors, new_numbers = keeping.pick(carry)
+    new_vectors, new_numbers = layout.pick(carry)
     for path, leaf in new_vectors.items():  # the old trial becomes the point, so the point is written before the trial
         write(vectors[path], within(vectors[path], pick(leaf, kept[path])))
     write(q, pick(carry.trial["q"], trial))
@@ -122,7 +128,7 @@ def proposed(method: Method, terms: Terms, carry: Carry, decay: Tensor, measure:
     Of a method that rejects, a trial that cannot be gone to stays at its point, to be sent back from there.
     """
     carry = kernel.propose(method, carry, measure)
-    if method.controller.rejects and looks_ahead(method):
+    if method.rejects and method.looks_ahead:
         pick = rows.picker(~nowhere(method, carry))
         carry = carry._replace(trial=carry.trial | {"q": pick(carry.trial["q"], carry.point.state["q"])})
     if not (terms.decoupled and any(terms.decays)):
@@ -131,17 +137,17 @@ def proposed(method: Method, terms: Terms, carry: Carry, decay: Tensor, measure:
     return carry._replace(trial=decayed(carry.point, carry.trial, carry.h, rates))
 
 
-def ending(method: Method, state: State, evaluation: Evaluation) -> Tensor:
+def ending(method: Method, carry: Carry) -> Tensor:
     """Status codes ``(B,)`` of a system that came to an end at finite numbers, else 0."""
-    outcome = method.system.outcome(state, evaluation)
-    if outcome is None:
-        return torch.zeros_like(evaluation.value, dtype=torch.int64)
-    return torch.where(rows.finite(evaluation), outcome, 0)
+    ended = endings.of_system(method, carry.point)
+    return torch.zeros_like(carry.t, dtype=torch.int64) if ended is None else ended
 
 
-def looks_ahead(method: Method) -> bool:
-    """Whether a step measures elsewhere than at its trial."""
-    return method.integrator.stages > 1 or method.needs_hvp
+def cheap_energy(method: Method, state: State, evaluation: Evaluation) -> Tensor:
+    """The energy, as far as it takes no pass over the coordinates of its own: a network can afford that every step."""
+    if method.system.cheap_energy:
+        return method.system.energy(state, evaluation)
+    return torch.full_like(evaluation.value, torch.nan)
 
 
 def nowhere(method: Method, carry: Carry) -> Tensor:
@@ -150,19 +156,19 @@ def nowhere(method: Method, carry: Carry) -> Tensor:
     A step that solves equations with the Hessian can be of any length, and one that measures on its way may have found
     no numbers there; other steps are not looked at again.
     """
-    if not looks_ahead(method):
+    if not method.looks_ahead:
         return torch.zeros_like(carry.alive)
     q = carry.trial["q"]
     astray = ~torch.isfinite(rows.dot(q, q))
     return astray if carry.failed is None else astray | carry.failed
 
 
-def resting(method: Method, pace: Tensor) -> Tensor:
+def resting(method: Method, lr_factors: Tensor) -> Tensor:
     """Whether the flow rests until the learning rate is no longer 0 everywhere, 0-dim bool.
 
     A move of zero would tell a step-size rule that looks back nothing. Momentum that torch has too gathers meanwhile.
     """
-    return (pace == 0).all() & method.looks_back
+    return (lr_factors == 0).all() & method.looks_back
 
 
 def wide(parts: Sequence[Tensor]) -> list[Tensor]:

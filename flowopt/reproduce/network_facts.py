@@ -181,7 +181,7 @@ def _limited(reading: str, seed: int, epochs: int) -> tuple[float, list[float]]:
     deltas: list[Tensor] = []
     for loss in _losses(model, optimizer, digits(SCALED), seed, epochs, BATCH):
         optimizer.step(loss=loss)
-        deltas.append(optimizer.state_dict()["state"]["flow"]["pace"].clone())
+        deltas.append(optimizer.state_dict()["state"]["flow"]["lr_factors"].clone())
     weights = torch.stack(deltas)[:, [0, 2]]  # of the two hidden layers
     return _accuracy(model, digits(SCALED)), weights.median(0).values.tolist()
 

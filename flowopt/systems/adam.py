@@ -29,6 +29,7 @@ class Adam(AdaptiveFlow):
 
     name = "adam"
     source = "Kingma, Ba 2015; as a flow: da Silva, Gazeau 2020; Barakat, Bianchi 2021"
+    cheap_energy = False  # its kinetic part would take as long as half a step
     vectors: ClassVar[tuple[str, ...]] = ("m", "v")
     counters = ("m_weight", "v_weight")
 
@@ -65,7 +66,3 @@ class Adam(AdaptiveFlow):
         h = rows.steps(torch.ones_like(potential) * self.step, state["q"])
         kinetic = -rows.dot(state["m"], self.displacement(state, self.gradient(state, evaluation), h))
         return potential + 0.5 * kinetic / (1 - self.beta1)
-
-    def energy_at_hand(self, state: State, evaluation: Evaluation) -> Tensor:
-        """f: the kinetic part would take as long as half a step."""
-        return super().energy(state, evaluation)

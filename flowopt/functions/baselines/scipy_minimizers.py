@@ -17,14 +17,15 @@ from torch import Tensor
 from flowopt.core._interruption import interruption
 from flowopt.core._progress import Callback, Progress, progress_bar
 from flowopt.core._sentences import standing
+from flowopt.core.endings import Endings
 from flowopt.core.errors import BadValue, UnknownName
 from flowopt.core.memory import ran_out
 from flowopt.core.reasons import REASONS, UNDEFINED_START, higher_than_before
 from flowopt.core.state import Status
+from flowopt.functions._columns import Columns
 from flowopt.functions._objective import Objective
-from flowopt.functions._recorder import COLUMNS, Recorder
+from flowopt.functions._recorder import Recorder
 from flowopt.functions._side_by_side import Solo, side_by_side
-from flowopt.functions._stopping import Stopping
 from flowopt.functions._trajectory import Trajectory, lowest
 from flowopt.problems._problem import Problem
 
@@ -68,7 +69,7 @@ class ScipyMinimizer:
         self,
         problem: Problem,
         q: Tensor,
-        stopping: Stopping,
+        endings: Endings,
         max_steps: int,
         record_every: int,
         seed: int,
@@ -82,7 +83,7 @@ class ScipyMinimizer:
         that use no gradient. What SciPy measures is counted, no more. Raises BadValue for an option that SciPy does
         not know, or t_end, or a problem without the Hessian that the method needs.
         """
-        if stopping.t_end is not None:
+        if endings.t_end is not None:
             raise BadValue(f"{self.name} has no time to stop at; leave out t_end, or use max_steps")
         needs_hessian = self.method in HESSIANS or self.method in ("trust-ncg", "trust-krylov")
         if needs_hessian and not problem.differentiable_twice:
@@ -101,7 +102,7 @@ class ScipyMinimizer:
 
             for_all: Stop | None = None
             for i, start in enumerate(q):
-                row = _Row(self, Objective(problem, torch.tensor([seed + i])), start, stopping, max_steps, between)
+                row = _Row(self, Objective(problem, torch.tensor([seed + i])), start, endings, max_steps, between)
                 end = for_all or row.go()
                 if end.status == Status.INTERRUPTED:
                     for_all = end
@@ -142,12 +143,12 @@ class _Row:
         minimizer: ScipyMinimizer,
         objective: Objective,
         start: Tensor,
-        stopping: Stopping,
+        endings: Endings,
         max_steps: int,
         between: Callable[[_Row], None],
     ) -> None:
         self.minimizer, self.objective, self.dtype = minimizer, objective, start.dtype
-        self.stopping, self.max_steps, self.between = stopping, max_steps, between
+        self.endings, self.max_steps, self.between = endings, max_steps, between
         self.known: dict[bytes, tuple[float, Array | None]] = {}  # what was measured since the last record
         self.records: list[tuple[Array, float, float, int]] = []
         self.x = start.to(torch.float64).numpy().copy()
@@ -200,13 +201,17 @@ class _Row:
         kind = torch.zeros(0, dtype=self.dtype).numpy().dtype
         x, f, slope, cost = (np.array(column) for column in zip(*self.records, strict=True))
         unknown = np.full(len(f), np.nan, dtype=kind)
-        columns = dict.fromkeys(COLUMNS, unknown) | {
-            "x": x.astype(kind),
-            "f": f.astype(kind),
-            "grad_norm": slope.astype(kind),
-            "accepted": np.ones(len(f), dtype=np.bool_),
-            "cost": cost,
-        }
+        columns = Columns(
+            x=x.astype(kind),
+            f=f.astype(kind),
+            grad_norm=slope.astype(kind),
+            h=unknown,
+            t=unknown,
+            error=unknown,
+            energy=unknown,
+            accepted=np.ones(len(f), dtype=np.bool_),
+            cost=cost,
+        )
         message = f"{end.why} after {self.attempt} iterations {standing(x[-1].tolist(), f[-1], slope[-1])}"
         if end.status == Status.CONVERGED:
             best = int(lowest(f))
@@ -220,7 +225,7 @@ class _Row:
         if method in CALL_LIMITS:
             options[CALL_LIMITS[method]] = NO_LIMIT
         if method in TAKE_GTOL:
-            options["gtol"] = self.stopping.gtol
+            options["gtol"] = self.endings.gtol
         options |= self.minimizer.options
         arguments: dict[str, Any] = {"tol": options.pop("tol", None)}
         if method in HESSIANS:
@@ -267,8 +272,7 @@ class _Row:
 
     def _test(self) -> None:
         _, f, slope, _ = self.records[-1]
-        stopping = self.stopping
-        if slope <= stopping.gtol or (stopping.f_target is not None and f <= stopping.f_target):
+        if self.endings.reached(f, slope):
             raise Stop(Status.CONVERGED)
         if not np.isfinite(f) or np.isinf(slope):  # later points are looked at before they are recorded
             raise Stop(Status.NONFINITE, UNDEFINED_START.what)

@@ -24,7 +24,7 @@ from flowopt.core.errors import BadValue, UnknownName, check_range, shown
 from flowopt.core.method import Method
 from flowopt.core.parameters import as_parameter
 from flowopt.core.parts import Controller, Integrator, System, full
-from flowopt.core.state import Evaluation, Measure, Memory, Move, Number, Point, State, Step, Verdict
+from flowopt.core.state import Evaluation, Measure, MeasureOfRows, Memory, Move, Number, Point, State, Step, Verdict
 
 ELEMENTWISE: frozenset[type[Optimizer]] = frozenset(
     {
@@ -282,6 +282,7 @@ class OneEach:
             holder.parameter.grad = evaluation.grad[i].reshape(point.shape).clone()  # theirs, to scale or to clip
             arguments = {}
             if "closure" in inspect.signature(holder.optimizer.step).parameters:
+                assert isinstance(measure, MeasureOfRows), "only functions are minimised with other people's optimizers"
                 known = rows.select(evaluation, torch.tensor([i]))
                 arguments["closure"] = partial(_remeasure, holder.parameter, point, known, measure, i)
             with holder.limited(_limit(h[i : i + 1], holder.lr)):
@@ -294,7 +295,7 @@ class OneEach:
 
 
 @torch.no_grad()
-def _remeasure(parameter: Parameter, point: Tensor, known: Evaluation, measure: Measure, row: int) -> Tensor:
+def _remeasure(parameter: Parameter, point: Tensor, known: Evaluation, measure: MeasureOfRows, row: int) -> Tensor:
     """The closure: loss and gradient at the parameter; at the point where they are known, nothing is paid."""
     here = parameter.detach()
     measured = known if torch.equal(here, point) else measure.of_row(row, here.reshape(1, -1).clone())

@@ -15,11 +15,12 @@ from flowopt.core._blocks import SCALAR, Blocks
 from flowopt.core._interruption import interruption
 from flowopt.core._numbers import number
 from flowopt.core._progress import progress_bar
+from flowopt.core.endings import Standing, standstill, why
 from flowopt.core.errors import BadValue, check_count, check_range, shown
 from flowopt.core.memory import LONG, available, check_fits, ran_out
 from flowopt.core.method import Method
 from flowopt.core.parameters import as_parameter
-from flowopt.core.reasons import same_again
+from flowopt.core.reasons import Reason
 from flowopt.core.roles import Seed
 from flowopt.core.state import Number, Status
 from flowopt.methods import as_method
@@ -27,7 +28,7 @@ from flowopt.networks import tasks
 from flowopt.networks._batches import batches, order
 from flowopt.networks._calls import without_decay
 from flowopt.networks._remarks import Remarks, warn
-from flowopt.networks.ensemble._members import Batch, Members, Told
+from flowopt.networks.ensemble._members import H_MIN, Batch, MemberReport, Members
 from flowopt.networks.ensemble._stacked_model import ModelFn, StackedModel
 from flowopt.networks.evaluation import AT_A_TIME
 
@@ -48,9 +49,13 @@ class Ending(NamedTuple):
     bad_parameter: str
     """The first parameter whose gradient was not finite; empty if there was none."""
 
+    why: Reason
+    """Why, and what to do about it."""
+
     def __str__(self) -> str:
-        where = f", gradient first not finite in {self.bad_parameter}" if self.bad_parameter else ""
-        return f"{self.status.words} at step {self.step}: loss {self.loss:g}{where}"
+        where = f", first in {self.bad_parameter}" if self.bad_parameter else ""
+        cure = f"; {self.why.cure}" if self.why.cure else ""
+        return f"{self.status.words} at step {self.step} (loss {self.loss:g}): {self.why.what}{where}{cure}"
 
 
 class EnsembleRecord(NamedTuple):
@@ -294,24 +299,32 @@ class Ensemble:
 
     @torch.no_grad()
     def _step(self, batch: Batch) -> Tensor:
+        recorded = self.record_every > 0 and self.steps % self.record_every == 0
         record = torch.full((5, len(self)), torch.nan, dtype=SCALAR, device=self.model.device)
         for place, members in enumerate(self._members):
             if bool(members.alive.any()):
-                self._members[place], told = members.step(batch, self.steps)
-                record[:, members.numbers] = told.record
-                self._note_endings(members.numbers, told)
+                self._members[place], report = members.step(batch, self.steps, recorded)
+                record[:, members.numbers] = report.record
+                self._note_endings(self._members[place], report)
                 self._warn_of_no_step(self._members[place])
-                self._warn_of_repeats(members.numbers, told)
+                self._warn_of_repeats(self._members[place], report)
         self.steps += 1
-        if self.record_every and (self.steps - 1) % self.record_every == 0:
+        if recorded:
             self._record.append(record)
         return record[0]
 
-    def _note_endings(self, numbers: Tensor, told: Told) -> None:
-        for place in told.status.nonzero().squeeze(-1).tolist():
-            status, loss, bad = Status(int(told.status[place])), float(told.record[0, place]), int(told.bad[place])
+    def _note_endings(self, members: Members, report: MemberReport) -> None:
+        assert members.carry is not None
+        for place in report.status.nonzero().squeeze(-1).tolist():
+            status, loss, bad = (
+                Status(int(report.status[place])),
+                float(report.record[0, place]),
+                int(report.bad[place]),
+            )
             name = self.model.names[bad] if bad >= 0 else ""
-            self.endings[int(numbers[place])] = Ending(status, self.steps + 1, loss, name)
+            standing = Standing(float(members.carry.h[place]), loss, place, bool(report.again[place]))
+            reason = why(status, members.method.controller, standing, H_MIN, self.steps)
+            self.endings[int(members.numbers[place])] = Ending(status, self.steps + 1, loss, name, reason)
 
     def _warn_of_no_step(self, members: Members) -> None:
         """A member whose rule has a step of 0 and can say why; once, and where asking does not wait for a device."""
@@ -320,19 +333,20 @@ class Ensemble:
             return
         value, _, square = carry.point.evaluation
         for place in (carry.alive & (carry.h == 0) & (square > 0)).nonzero().squeeze(-1).tolist():
-            if reason := rule.why_no_step(float(value[place]), place):
+            if reason := standstill(rule, Standing(0.0, float(value[place]), place)):
                 where = f"member {int(members.numbers[place])} of {len(self)}"
                 message = f"{self.method.name}, {where}: {reason.what}; it does not move. {reason.cure}"
                 return self._remarks.say("no step", message)
 
-    def _warn_of_repeats(self, numbers: Tensor, told: Told) -> None:
+    def _warn_of_repeats(self, members: Members, report: MemberReport) -> None:
         """Say once that a step-size rule rejects at its own lower limit."""
-        if "same again" in self._remarks.made or not bool(told.again.any()):
+        if "same again" in self._remarks.made or not bool(report.again.any()):
             return
-        first = int(told.again.int().argmax())
-        reason = same_again(self.method.controller.name, float(told.record[1, first]))
-        who = f"{int(told.again.sum())} member(s), first {int(numbers[first])}"
-        self._remarks.say("same again", f"{who}: {reason.what}; {reason.cure}")
+        first = int(report.again.int().argmax())
+        standing = Standing(float(report.record[1, first]), float(report.record[0, first]), first, again=True)
+        if reason := standstill(members.method.controller, standing):
+            who = f"{int(report.again.sum())} member(s), first {int(members.numbers[first])}"
+            self._remarks.say("same again", f"{who}: {reason.what}; {reason.cure}")
 
     def _gather(self) -> None:
         """Bring the stacked parameters up to date."""

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from flowopt.core import kernel, rows
 from flowopt.core._blocks import SCALAR, Blocks
-from flowopt.core.kernel import Carry, Report
+from flowopt.core.endings import Attempt, Endings, alive
+from flowopt.core.kernel import Carry
 from flowopt.core.method import Method
-from flowopt.core.rows import every
-from flowopt.core.state import Evaluation, Measure, Status
+from flowopt.core.state import Evaluation
 from flowopt.networks._second_order import hessian
 from flowopt.networks._step import Terms, measured
 from flowopt.networks.ensemble._stacked_model import StackedModel
@@ -40,8 +40,8 @@ class Batch(NamedTuple):
         return self.inputs[theirs], self.targets[theirs]
 
 
-class Told(NamedTuple):
-    """What members ``(A,)`` tell of a step."""
+class MemberReport(NamedTuple):
+    """What came of a step of members ``(A,)``."""
 
     record: Tensor
     """Loss, step size, error, energy, and whether the trial was accepted, ``(5, A)``; NaN of those that had ended."""
@@ -97,44 +97,33 @@ class Members:
         if self.carry is None:
             return self.q
         point = cast(Blocks, self.carry.point.state["q"])
-        return point if self.method.controller.rejects else cast(Blocks, rows.picker(self.carry.alive)(self.q, point))
+        return point if self.method.rejects else cast(Blocks, rows.picker(self.carry.alive)(self.q, point))
 
-    def step(self, batch: Batch, steps: int) -> tuple[Self, Told]:
-        """Judge the trial on a batch, after so many steps, and propose the next one."""
+    def step(self, batch: Batch, steps: int, recorded: bool) -> tuple[Self, MemberReport]:
+        """Judge the trial on a batch, after so many steps, and propose the next one; the energy is for the record."""
         method, objective = self.method, _Objective(self, batch, steps)
-        measure = cast(Measure, objective)
         tried, bad, loss = objective.measured(self.q)
         nothing = torch.full_like(loss, torch.nan)
         if self.carry is None:
             bare = None if self.decay is None else objective.gradient(self.q)[0]
-            carry = kernel.start(method, cast(Tensor, self.q), tried, self.seeds, measure, cast(Tensor, bare))
-            report = Report(carry.alive, nothing, None, method.system.energy(carry.point.state, tried))
+            carry = kernel.start(method, cast(Tensor, self.q), tried, self.seeds, objective, cast(Tensor, bare))
+            last = Attempt.start(carry)
         else:
-            carry, report = kernel.judge(method, self.carry, tried, measure)
-        error = nothing if report.error is None else report.error
-        record = torch.stack([loss, report.h, error, report.energy, report.taken.to(loss.dtype)])
-        status = torch.where(self.alive, self._status(carry, tried), 0)
-        again = self.alive & ~report.taken & (carry.h == report.h) & method.controller.rejects
-        carry = kernel.propose(method, carry._replace(alive=carry.alive & (status == 0)), measure)
-        told = Told(torch.where(self.alive, record, torch.nan), status, bad, again)
-        return replace(self, carry=carry, q=cast(Blocks, carry.trial["q"])), told
-
-    def _status(self, carry: Carry, tried: Evaluation) -> Tensor:
-        """Status codes, 0 of members that go on."""
-        point, method = carry.point, self.method
-        ended = method.system.outcome(point.state, point.evaluation)
-        status = torch.zeros_like(self.numbers) if ended is None else ended.to(self.numbers.dtype)
-        if method.controller.rejects:
-            status = torch.where(carry.h.abs() < H_MIN, Status.STEP_TOO_SMALL, status)
-        if every(carry.alive):
-            return status
-        # too large to square, or beyond all numbers on its way there; else the numbers are no fault of the steps
-        large = torch.finfo(self.q.parts[0].dtype).max ** 0.25
-        near = ~(point.evaluation.square > large) & (rows.max_norm({"q": cast(Tensor, self.q)}) <= large)
-        why = torch.where(near, Status.NONFINITE, Status.DIVERGED)
-        if self.carry is not None and self.carry.failed is not None:
-            why = torch.where(self.carry.failed & rows.finite(tried), Status.SOLVER_FAILED, why)
-        return torch.where(carry.alive, status, why)
+            assessment = kernel.assess(method, self.carry, tried, objective)
+            take = self.carry.alive & assessment.acceptable
+            carry = kernel.commit(method, self.carry, assessment, take, objective)
+            carry = carry._replace(alive=alive(method, carry, take))
+            last = Attempt.of(assessment, take)
+        error = nothing if last.error is None else last.error
+        energy = method.system.energy(last.state, tried) if recorded else nothing
+        record = torch.stack([loss, last.h, error, energy, last.taken.to(loss.dtype)])
+        # the next batch is another function, and so neither its slope nor its value is anything to stop for
+        endings = Endings(h_min=H_MIN if method.rejects else 0.0)
+        status = torch.where(self.alive, endings.codes(method, carry, last, steps), 0)
+        again = self.alive & endings.same_again(carry, last) & method.rejects
+        carry = kernel.propose(method, carry._replace(alive=carry.alive & (status == 0)), objective)
+        report = MemberReport(torch.where(self.alive, record, torch.nan), status, bad, again)
+        return replace(self, carry=carry, q=cast(Blocks, carry.trial["q"])), report
 
 
 class _Objective:
@@ -180,7 +169,7 @@ class _Objective:
 
     def hessian(self, q: Tensor, rows: Tensor | None = None) -> Tensor:
         """Dense Hessian at q, ``(A, D, D)``."""
-        return hessian(cast(Measure, self), q)
+        return hessian(self, q)
 
     def _losses(self, q: Blocks) -> tuple[list[Tensor], Tensor]:
         members, model = self._members, self._members.model
