@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowopt.core import kernel
 from flowopt.core._registry import discover
 from flowopt.core.endings import Attempt, alive
 from flowopt.core.errors import IncompatibleParts
-from flowopt.core.kernel import Carry, assess, commit, propose, start
+from flowopt.core.kernel import Carry
 from flowopt.core.method import Method
 from flowopt.core.parts import Controller, Integrator, Part, System, Transform
 from flowopt.core.rows import evaluation
@@ -119,7 +120,7 @@ def walk(
     rows = torch.arange(len(q)) if seeds is None else torch.tensor(seeds)
     objective = Objective(given, rows)
     with torch.no_grad():  # closed before every yield: a generator that waits inside would leave it on for everybody
-        carry = propose(method, start(method, q, objective(q), rows, objective), objective, t_end)
+        carry = kernel.propose(method, kernel.start(method, q, objective(q), rows, objective), objective, t_end)
     yield carry, None
     for _ in range(steps):
         with torch.no_grad():
@@ -131,11 +132,11 @@ def stepped(
     method: Method, carry: Carry, evaluation: Evaluation, measure: Any = None, t_end: float | None = None
 ) -> tuple[Carry, Attempt]:
     """One step of the bare kernel: what is acceptable is taken."""
-    assessment = assess(method, carry, evaluation, measure)
+    assessment = kernel.assess(method, carry, evaluation, measure)
     take = carry.alive & assessment.acceptable
-    carry = commit(method, carry, assessment, take, measure)
+    carry = kernel.commit(method, carry, assessment, take, measure)
     carry = carry._replace(alive=alive(method, carry, take))
-    return propose(method, carry, measure, t_end), Attempt.of(assessment, take)
+    return kernel.propose(method, carry, measure, t_end), Attempt.of(assessment, take)
 
 
 def leaves(record: Any, path: str = "") -> dict[str, Tensor]:

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowopt.core import rows
+from flowopt.core import kernel, rows
 from flowopt.core._interruption import interruption
 from flowopt.core._progress import Callback, Progress, progress_bar
 from flowopt.core.endings import Attempt, Endings, alive
 from flowopt.core.errors import BadValue, check_range
-from flowopt.core.kernel import assess, commit, propose, start
 from flowopt.core.memory import ran_out
 from flowopt.core.method import Method
 from flowopt.core.roles import Seed
@@ -213,7 +212,7 @@ class _Run:
         self.method, self.endings, self.recorder = method, endings, recorder
         self.objective = Objective(problem, seeds)
         self.attempt = 0
-        self.carry = start(method, q, self.objective(q), seeds, self.objective)
+        self.carry = kernel.start(method, q, self.objective(q), seeds, self.objective)
         self.last, point = Attempt.start(self.carry), self.carry.point
         self.best, self.course = Best(point.evaluation.value, q), Course.begin(point.evaluation)
         self.last_quarter: range | None = None
@@ -253,10 +252,10 @@ class _Run:
 
     def _step(self) -> None:
         before = self.carry.point
-        carry = propose(self.method, self.carry, self.objective, self.endings.t_end)
-        assessment = assess(self.method, carry, self.objective(carry.trial["q"]), self.objective)
+        carry = kernel.propose(self.method, self.carry, self.objective, self.endings.t_end)
+        assessment = kernel.assess(self.method, carry, self.objective(carry.trial["q"]), self.objective)
         take = carry.alive & assessment.acceptable
-        carry = commit(self.method, carry, assessment, take, self.objective)
+        carry = kernel.commit(self.method, carry, assessment, take, self.objective)
         self.carry = carry._replace(alive=alive(self.method, carry, take))
         self.last = Attempt.of(assessment, take)
         if self.last_quarter is not None and self.attempt in self.last_quarter:
