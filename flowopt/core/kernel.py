@@ -1,4 +1,30 @@
-"""The kernel: measure, assess, commit, propose."""
+"""The kernel: measure, assess, commit, propose.
+
+One step of every method, on functions, networks and ensembles alike. The loop is *evaluation first*: whoever drives it
+measures the objective at the pending trial and hands the measurement in. `assess` sees what the trial is worth,
+`commit` makes it the point in the rows that the driver takes, and `propose` moves on to the next one. These are pure
+functions of tensors: what they branch on is known before the run (which parts the method has), never what the tensors
+hold.
+
+Armijo's rule on f = x^2/2 from x = 1, with the first step h = 4 and then half of it. The step -h x leads to -3, where f
+is 4.5 instead of at most 1/2 - 1e-4 h; with h = 2 to -1, where f is 1/2 still; and with h = 1 to the minimum. Every
+rejected step starts again from 1:
+
+>>> import flowopt
+>>> method = flowopt.method("armijo", h0=4.0)
+>>> bowl = lambda q: rows.evaluation(0.5 * q.square().sum(-1), q)
+>>> q = torch.tensor([[1.0]])
+>>> carry = propose(method, start(method, q, bowl(q), seeds=torch.tensor([0])))
+>>> for _ in range(3):
+...     seen = assess(method, carry, bowl(carry.trial["q"]))
+...     print(carry.h.item(), carry.trial["q"].item(), seen.acceptable.item())
+...     carry = propose(method, commit(method, carry, seen, take=seen.acceptable))
+4.0 -3.0 False
+2.0 -1.0 False
+1.0 0.0 True
+>>> carry.point.state["q"].item(), carry.t.item()
+(0.0, 1.0)
+"""
 
 from __future__ import annotations
 
@@ -83,9 +109,13 @@ def start(
 
 def propose(method: Method, carry: Carry, measure: Measure | None = None, t_end: float | None = None) -> Carry:
     """Move from the point: the next trial. With `t_end` the step is shortened so as not to pass that time."""
+    # Why a step of its own and not the end of `commit`: a driver that ends rows does so between the two, and no trial
+    # is prepared in vain. A scheme of several stages pays for it with gradients.
     h = carry.h if t_end is None else until(t_end, carry.t, carry.h)
     move = method.integrator.move(method.system, carry.point, h, measure)
     trial, h = move.trial, h if move.h is None else move.h
+    # Why h comes from the move: a line search shortens the step itself, and time, decay and the next judgement must see
+    # the step that was made.
     for transform in method.transforms:
         trial = transform.perturb(carry.point, trial, h)
     return carry._replace(trial=trial, partial=move.error, failed=move.failed, h=h)
@@ -102,7 +132,11 @@ def until(t_end: float, t: Tensor, h: Tensor) -> Tensor:
 
 def assess(method: Method, carry: Carry, evaluation: Evaluation, measure: Measure | None = None) -> Assessment:
     """See what the pending trial is worth, now that the objective was measured there; the carry stays as it is."""
+    # Why evaluation first: torch.optim finds the gradient ready at step(), so a network needs no second pass; and the
+    # field at the trial is at hand, so an estimate h/2 (after - before) costs nothing.
     system, integrator = method.system, method.integrator
+    # Why before all else: half a kick may be missing (Stoermer-Verlet), and a memory of gradients (ECCO's z) is part of
+    # the field at the trial, which the error estimate compares with the one before.
     state = integrator.complete(system, carry.trial, evaluation, carry.h)
     state = system.observe(state, evaluation, carry.h, measure)
     rate = system.rate(state, evaluation, measure) if integrator.uses_rate else None
@@ -113,9 +147,13 @@ def assess(method: Method, carry: Carry, evaluation: Evaluation, measure: Measur
     heard, finite = evaluation, rows.finite(evaluation)
     if carry.failed is not None:
         finite = finite & ~carry.failed
-        if method.rejects:  # a trial that solves no equations is nothing to be judged by
+        # Why NaN for the controller: a trial that solves no equations may have a low f by chance, and only a number
+        # that compares false with everything is nothing to be judged by. The record keeps what was measured.
+        if method.rejects:
             heard = evaluation._replace(value=torch.where(carry.failed, torch.nan, evaluation.value))
     arrived = Point(state, heard, rate)
+    # Why the lowered objective: with a weight decay w the motion lowers f + w/2 |q|^2, and a rule that judged it by f
+    # would send good steps back. Why not always: a network whose rule does not look back has no point before.
     before = _as_lowered(method, carry.point) if method.looks_back else carry.point
     after = _as_lowered(method, arrived)
     step = Step(before, after, carry.h, error, error_max, integrator.error_order or integrator.order, carry.moved)
@@ -135,12 +173,19 @@ def commit(
 
     Without `take` every row goes on from its trial, and carry.point is not looked at.
     """
+    # Why the driver says which rows: a function ends a row whose numbers are not finite, a network waits for the next
+    # batch, which may be a better one, and an ensemble keeps the row in place for the rounding of the others.
+    # Why a choice by row and no `if`: rows never see each other, and asking what a tensor holds waits for the device.
     state, evaluation, rate = assessment.arrived
     pick = rows.picker(take)
+    # Why only now: the controller must see where the scheme arrived. A projection put before it would hide the energy
+    # error, and a rotation would turn the momentum of steps that are never taken.
     state, settled = _settle(method, state, evaluation, carry.settled)
     if rate is not None and method.transforms:
-        rate = method.system.rate(state, evaluation, measure)
+        rate = method.system.rate(state, evaluation, measure)  # that of the state as the transforms left it
     point = pick(Point(state, evaluation, rate), carry.point)
+    # Why everything but h goes back: after a rejected step a run must be as if it had not been, bit for bit, and half
+    # of a memory would be a wrong one (PI control's last error). Only h has to differ, or it would be made again.
     return carry._replace(
         point=point,
         trial=point.state,

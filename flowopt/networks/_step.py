@@ -1,4 +1,25 @@
-"""One step of a network: the kernel around parameters that are changed in place."""
+"""One step of a network: the kernel around parameters that are changed in place.
+
+Two parameters at 2 with the gradient 1, a loss of 3 and the weight decay w = 1/2. The objective is the loss plus
+w/2 (2^2 + 2^2), so 5, and its gradient 1 + 2w = 2 in each. The first moves by lr = 0.1 times that, to 1.8, and the
+second, in a group with lr = 0.2, to 1.6. The next gradient is not a number anywhere, and nothing moves, not even where
+it is one:
+
+>>> import flowopt
+>>> a, b = (torch.nn.Parameter(torch.tensor([2.0], dtype=torch.float64)) for _ in range(2))
+>>> groups = [{"params": [a]}, {"params": [b], "lr": 0.2}]
+>>> optimizer = flowopt.FlowOptimizer(groups, "gd", lr=0.1, weight_decay=0.5)
+>>> def step(*grads):
+...     a.grad, b.grad = (torch.tensor([grad], dtype=torch.float64) for grad in grads)
+...     _ = optimizer.step(loss=3.0)
+...     return round(a.item(), 12), round(b.item(), 12), optimizer.last_step.energy, optimizer.last_step.held
+>>> step(1.0, 1.0)
+(1.8, 1.6, 5.0, False)
+>>> import warnings
+>>> with warnings.catch_warnings(action="ignore"):
+...     step(1.0, float("nan"))[:2], optimizer.last_step.held, optimizer.last_step.bad_parameter
+((1.8, 1.6), True, 'parameter 0 of group 1')
+"""
 
 from __future__ import annotations
 
@@ -61,6 +82,7 @@ def measured(
 
     `decay` ``(n,)`` holds the w_i. As in torch.optim the decay pulls towards 0 whether f is maximised or not.
     """
+    # Why here and not in the system: a group has its own decay, and its sign must not turn with the objective's.
     grads = [grad.to(part.dtype) for grad, part in zip(grads, q.parts, strict=True)]
     if terms.maximize:
         grads, value = [-grad for grad in grads], -value
@@ -69,6 +91,9 @@ def measured(
             part, w = q.parts[index], decay[index]
             grads[index] = torch.addcmul(grads[index], part, w.to(part.dtype))
             value = value + 0.5 * w * torch.linalg.vecdot(part, part).to(SCALAR)
+    # Why |g|^2 of every block by itself: one number says whether all of the block is finite, and which block is the
+    # first that is not; the sum, which every method and every test wants, then costs nothing. It is in double
+    # precision, so that a block of 1e-3 still counts beside one of 1e6.
     squares = torch.stack([torch.linalg.vecdot(grad, grad).to(SCALAR) for grad in grads])
     broken = ~torch.isfinite(squares)
     bad = torch.where(broken.any(0), broken.int().argmax(0), -1)
@@ -94,27 +119,36 @@ def advance(
     are those of the pending move and of the next. What is kept changes in place as well; but for that this is a pure
     function of tensors, which torch.compile takes whole.
     """
+    # Why two: the trial was reached with the learning rates of the last call, and the error of that step is judged by
+    # them; a scheduler has changed them since, for the next move.
     before, after = lr_factors[0].unbind(), lr_factors[1].unbind()
     trial = Blocks(wide(q), before)
     evaluation, bad = measured(terms, trial, grads, decay, value)
     kept = {path: Blocks(wide(parts), before) for path, parts in vectors.items()}
+    # Why restored: the trial is the parameters themselves, which somebody may have changed (clipped, averaged over
+    # processes), and what follows from the rest is not kept: a copy of a large network is memory.
     carry = layout.restore(cast(Tensor, trial), kept, numbers)
     assessment = kernel.assess(method, carry, evaluation, measure)
     taken = assessment.acceptable
+    # Why all rows where nothing is sent back: there is no point behind the trial to keep. What is not taken is held
+    # below, by writing nothing: one choice instead of one in `commit` and one here.
     carry = kernel.commit(method, carry, assessment, taken if method.rejects else None, measure)
     energy = cheap_energy(method, assessment.arrived.state, evaluation)
     ended = ending(method, carry)
     carry = proposed(method, terms, rows.with_lr_factors(carry, after), decay, measure)
 
-    # a method that rejects has sent a bad trial back; any other has nowhere to go back to and stays where it is
+    # Why held and not ended: the next batch is another function, at which the same parameters may have finite numbers.
+    # A method that rejects has sent a bad trial back; any other has nowhere to go back to and stays where it is.
     held = (ended != 0) | resting(method, lr_factors[1])
     if not method.rejects:
         held = held | ~taken | nowhere(method, carry)
-    h, error = assessment.h.clone(), assessment.error
+    h, error = assessment.h.clone(), assessment.error  # its h is one of `numbers`, which are overwritten below
     result = Outcome(taken & ~held, held, ended, bad, h, error, energy, value, evaluation.value, evaluation.square)
     pick = rows.picker(~held)
+    # Why in place: others hold these tensors (the model, a CUDA graph, a checkpoint being loaded), and a second set
+    # would double the memory. Why this order: the old trial becomes the point, which is written before the trial.
     new_vectors, new_numbers = layout.pick(carry)
-    for path, leaf in new_vectors.items():  # the old trial becomes the point, so the point is written before the trial
+    for path, leaf in new_vectors.items():
         write(vectors[path], within(vectors[path], pick(leaf, kept[path])))
     write(q, pick(carry.trial["q"], trial))
     for path, number in new_numbers.items():
@@ -156,6 +190,8 @@ def nowhere(method: Method, carry: Carry) -> Tensor:
     A step that solves equations with the Hessian can be of any length, and one that measures on its way may have found
     no numbers there; other steps are not looked at again.
     """
+    # Why not always: |q|^2 is a pass over the coordinates, and the next evaluation finds such a trial out anyway; here
+    # it cannot, because a step that looks ahead measures at the trial before anybody has seen it.
     if not method.looks_ahead:
         return torch.zeros_like(carry.alive)
     q = carry.trial["q"]
@@ -168,6 +204,7 @@ def resting(method: Method, lr_factors: Tensor) -> Tensor:
 
     A move of zero would tell a step-size rule that looks back nothing. Momentum that torch has too gathers meanwhile.
     """
+    # Why on the device: schedules begin at 0, and asking for it would wait in every step for the sake of one.
     return (lr_factors == 0).all() & method.looks_back
 
 
