@@ -190,8 +190,7 @@ def nowhere(method: Method, carry: Carry) -> Tensor:
     A step that solves equations with the Hessian can be of any length, and one that measures on its way may have found
     no numbers there; other steps are not looked at again.
     """
-    # Why not always: |q|^2 is a pass over the coordinates, and the next evaluation finds such a trial out anyway; here
-    # it cannot, because a step that looks ahead measures at the trial before anybody has seen it.
+    # Why not always: |q|^2 is a pass over the coordinates, and a step along a finite gradient leads to finite numbers.
     if not method.looks_ahead:
         return torch.zeros_like(carry.alive)
     q = carry.trial["q"]
