@@ -231,6 +231,11 @@ def test_explore_a_function_of_ones_own(tmp_path):
         (("compare", "rosenbrock", "--horizon", "0"), r"horizon = 0.0 is outside its range \(0, inf\)"),
         (("cite", "ecdsepp"), "did you mean 'ecdsep'"),
         (("list", "metods"), "did you mean 'methods'"),
+        (("list", "methods", "--json", "file/a.json"), "cannot make the folder file: .*file is a file"),
+        (("cite", "elra", "--json", "."), r"\. is a folder; give a file"),
+        (("reproduce", "tlr", "--json", "file/a.json"), "cannot make the folder file"),
+        (("explore", "rosenbrock", "-m", "scipy:BFGS", "--set", "c1=x"), "scipy:BFGS does not take c1 = 'x'"),
+        (("compare", "rosenbrock", "--out", "here", "--json", "file/a.json"), "cannot make the folder file"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path):
@@ -240,7 +245,7 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path):
     assert re.search(message, done.stderr)
     assert done.stderr.startswith("flowopt: ")
     assert done.stderr.count("\n") == 1
-    assert [file.name for file in tmp_path.glob("**/*.*")] == []  # nothing was run
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]  # nothing was run, and no folder is left
 
 
 def test_compare_refuses_bad_input_before_any_work(tmp_path, monkeypatch):

@@ -191,6 +191,7 @@ WRONG = {
     "a device": (("digits", "--device", "abacus"), "--device abacus"),
     "a device that cannot": (("digits", "--device", "meta"), "runs on cpu and cuda"),
     "a setting": (("digits", "--set", "alpha0"), "key=value"),
+    "files that it has not": (("digits", "--data-dir", "here"), "digits needs no files from elsewhere"),
     "an output": (("digits", "--out", "rhyme.txt/run"), "cannot make the folder"),
     "a JSON": (("digits", "--json", "rhyme.txt/all.json"), "cannot make the folder"),
 }

@@ -101,7 +101,13 @@ class Learning:
         data_dir: Path | None,
         download: bool,
     ) -> Learning:
-        """Read the data; a model that is not named is that of their task."""
+        """Read the data; a model that is not named is that of their task.
+
+        Raises BadValue for a folder of files where the dataset has none, and whatever `flowopt.training.datasets.load`
+        does.
+        """
+        if "data_dir" not in datasets.accepts(dataset) and (data_dir is not None or download):
+            raise BadValue(f"{dataset} needs no files from elsewhere: leave out --data-dir and --download")
         data = datasets.load(dataset, **{"data_dir": data_dir, "download": download} | given.sections[DATA])
         return cls(data, DEFAULT_MODELS[data.task] if spec is None else spec, given.sections[MODEL], device)
 

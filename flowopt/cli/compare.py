@@ -49,7 +49,7 @@ def compare(
 
     Without --method or --all: a dozen, one or two of each paper among them.
     """
-    check_choice("flowopt compare", "--format", format_, FORMATS)
+    check_choice("compare", "--format", format_, FORMATS)
     if all_ and method:
         raise BadValue("give --all or --method, not both")
     from flowopt.cli._functions import problem_named, settings_of

@@ -39,7 +39,7 @@ def explore(
     gtol: Annotated[float, typer.Option(metavar="G", help="Converged where |grad f| is at most this.")] = 1e-6,
     record_every: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Keep every N-th step; by default every one, fewer where rows are many."),
+        typer.Option(metavar="N", help="Keep every N-th step; 0: start and end alone. Default: 1, more for many rows."),
     ] = None,
     seed: options.FunctionSeed = 0,
     set_: options.FunctionSet = [],
@@ -47,6 +47,8 @@ def explore(
     json: options.Json = None,
 ) -> None:
     """Run methods on a problem; print how they ended; write trajectories (.npz) and pictures of paths and panels."""
+    import torch
+
     from flowopt.cli._functions import problem_named, settings_of
     from flowopt.cli._starts import grid as grid_of
     from flowopt.cli._starts import parse_starts
@@ -65,13 +67,15 @@ def explore(
         starts = grid_of(known, grid)
     rows = 1 if starts is None else len(starts)
     every = max(1, math.ceil(rows * steps / RECORDS)) if record_every is None else record_every
-    built = {name: with_parameters(candidate(name), given.methods[name]).call() for name in chosen}
+    candidates = {name: with_parameters(candidate(name), given.methods[name]) for name in chosen}
+    for one in candidates.values():
+        one.check(torch.zeros(1, 2, dtype=torch.float64))  # whatever it starts from
     check_files(out / f"{known.name}.npz", json)
     runs: dict[str, Trajectory] = {}
     files: list[Path] = []
     interrupted = False
     for name in chosen:
-        as_given, overrides = built[name]
+        as_given, overrides = candidates[name].call()
         run = minimize(
             known,
             starts,

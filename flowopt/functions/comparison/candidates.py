@@ -16,7 +16,7 @@ import torch
 from scipy.optimize import _minimize
 from torch import Tensor
 
-from flowopt.core.errors import BadValue, UnknownName
+from flowopt.core.errors import BadValue, FlowoptError, UnknownName, shown
 from flowopt.core.method import Method
 from flowopt.core.roles import LowerBound, StepSize, roles
 from flowopt.functions._minimize import minimize
@@ -254,7 +254,13 @@ class OfScipy(Candidate):
         return key in {"tol": None} | self._defaults()
 
     def check(self, start: Tensor) -> None:
-        minimize(PARABOLA, [1.0], self.given, 2, **self.parameters)
+        try:
+            minimize(PARABOLA, [1.0], self.given, 2, **self.parameters)
+        except (TypeError, ValueError) as error:
+            if isinstance(error, FlowoptError):
+                raise
+            given = ", ".join(f"{name} = {shown(value)}" for name, value in self.parameters.items())
+            raise BadValue(f"{self.name} does not take {given}: {error}") from error
 
     def _defaults(self) -> dict[str, Any]:
         """SciPy's own, of the function behind the name."""
