@@ -16,12 +16,10 @@ from together import together
 from flowopt.core._registry import FOLDERS, discover, lookup
 from flowopt.core.errors import BadValue, UnknownName
 from flowopt.core.parts import MEANING, Part
+from flowopt.core.roles import LowerBound, roles
 from flowopt.methods import METHODS, method
 
 WITHOUT_SOURCE = {"fixed": "a constant step has no inventor"}
-
-SIGNED = {("born_infeld", "v0"), ("separable_hamiltonian", "F0"), ("polyak", "f_star"), ("stochastic_polyak", "f_star")}
-"""Parameters that may have any sign: levels of the objective."""
 
 NUMBERS = [
     (part, field.name) for part in PARTS for field in dataclasses.fields(part) if accepts_numbers(part, field.name)
@@ -96,7 +94,7 @@ def test_a_controller_that_keeps_its_step_says_so() -> None:
         (part, name, nonsense)
         for part, name in NUMBERS
         for nonsense in (math.nan, -math.inf, -1, "1", True, [1.0], 1j)
-        if nonsense != -1 or (part.name, name) not in SIGNED
+        if nonsense != -1 or name not in roles(part, LowerBound)  # a level of the objective has any sign
     ],
 )
 def test_nonsense_is_refused_by_name_and_range(part: type[Part], name: str, nonsense: Any) -> None:
