@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 from catalogue import PARTS, accepts_numbers, build
-from flowopt.cli._network_options import with_epoch_length
 from torch import Tensor, nn
 
 import flowopt
 from flowopt import FlowOptimizer, Method
+from flowopt.cli._networks import with_epoch_length
 from flowopt.controllers import Fixed
 from flowopt.core import roles as declared
 from flowopt.core.errors import BadValue, UnknownName
