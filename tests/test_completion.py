@@ -75,23 +75,27 @@ def test_shells_are_told_names_without_waiting_for_torch(
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_bash_takes_the_script_that_is_shown(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begin", ["source <(_FLOWOPT_COMPLETE=source_bash flowopt)", "flowopt --install-completion"])
+def test_bash_takes_what_readme_says(begin: str, tmp_path: Path) -> None:
+    assert f"\n{begin} " in (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     program = tmp_path / "flowopt"
     program.write_text(f"#!{sys.executable}\n{PROGRAM}")
     program.chmod(0o755)
-    script = """
-        source <(_FLOWOPT_COMPLETE=source_bash flowopt)
+    script = f"""
+        {begin}
+        if [ -f ~/.bashrc ]; then source ~/.bashrc; fi
         complete -p flowopt
         COMP_WORDS=(flowopt train digits -m ec) COMP_CWORD=4
         _flowopt_completion flowopt
-        echo "${COMPREPLY[@]}"
+        echo "${{COMPREPLY[@]}}"
     """
     environment = os.environ | {
+        "HOME": str(tmp_path),
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "PYTHONPATH": str(Path(flowopt.__file__).parents[1]),
     }
     done = subprocess.run(["bash", "--norc", "-c", script], env=environment, capture_output=True, text=True, check=True)
-    declared, found = done.stdout.splitlines()
+    *_, declared, found = done.stdout.splitlines()
     assert declared == "complete -o default -F _flowopt_completion flowopt"
     assert found.split() == sorted(name for name in METHODS if name.startswith("ec"))
 
