@@ -368,7 +368,7 @@ def test_wrong_input_is_refused_before_any_work():
         (BadValue, "gd: lr = -1", {"parameters": {"gd": {"lr": -1.0}}}),
         (BadValue, "Invalid learning rate", {"parameters": {"torch:Adam": {"lr": -1.0}}}),
         (BadValue, "already built", {"methods": [ready], "parameters": {"gd": {"lr": 1.0}}}),
-        (BadValue, "what can be compared is a name, a Method", {"methods": [3]}),
+        (BadValue, "what can be compared is a name, a formula, a Method", {"methods": [3]}),
         (BadValue, "must build a Method, not 3", {"methods": [lambda: 3]}),
         (BadValue, "must return a torch.optim.Optimizer", {"methods": [lambda params: 3]}),
         (BadValue, "methods is a list", {"methods": "gd"}),

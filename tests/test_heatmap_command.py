@@ -136,7 +136,7 @@ def test_ctrl_c_keeps_what_is_there(command: Any, tmp_path: Path, monkeypatch: p
 WRONG = {
     "a dataset": (("digit",), "did you mean 'digits'"),
     "a method": (("digits", "-m", "adm"), "did you mean"),
-    "an optimizer": (("digits", "-m", "torch:Adam"), "method that an ensemble can run"),
+    "an optimizer": (("digits", "-m", "torch:Adam"), "torch:Adam is not a flow of ours"),
     "a parameter": (("digits", "--x", "lrr=1,2"), "did you mean 'lr'"),
     "a parameter of others": (("digits", "-m", "gd"), "no parameter of gd named 'eps'"),
     "a text": (("digits", "--x", "lr"), "an axis is NAME=FIRST:LAST:COUNT"),
@@ -195,12 +195,12 @@ def test_a_network_that_no_ensemble_can_hold_is_refused_before_the_run_is_announ
 
 
 def test_axes_as_typed() -> None:
-    assert parse_axis("lr=1e-5:1:6", "adam", {}).values == (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-    assert parse_axis("eps=1:1e-8:9", "adam", {}).values == tuple(float(f"1e{k}") for k in range(-8, 1))
-    assert parse_axis("lr=0.3,0.1", "adam", {}).values == (0.1, 0.3)
-    axis = parse_axis("1-beta2=1e-3:1:4", "adam", {})
+    assert parse_axis("lr=1e-5:1:6", "adam").values == (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    assert parse_axis("eps=1:1e-8:9", "adam").values == tuple(float(f"1e{k}") for k in range(-8, 1))
+    assert parse_axis("lr=0.3,0.1", "adam").values == (0.1, 0.3)
+    axis = parse_axis("1-beta2=1e-3:1:4", "adam")
     assert (axis.parameter, axis.settings) == ("beta2", (0.999, 0.99, 0.9, 0.0))
-    assert parse_axis("weight_decay=0,0.1", "gd", {"lr": 0.1}).values == (0.0, 0.1)
-    np.testing.assert_allclose(parse_axis("lr=1e-3:1e-2:3", "adam", {}).values, (1e-3, 10**-2.5, 1e-2), rtol=1e-11)
+    assert parse_axis("weight_decay=0,0.1", "gd").values == (0.0, 0.1)
+    np.testing.assert_allclose(parse_axis("lr=1e-3:1e-2:3", "adam").values, (1e-3, 10**-2.5, 1e-2), rtol=1e-11)
     with pytest.raises(BadValue, match="not 'lr=1:2:0': COUNT must be from 2 to 200"):
-        parse_axis("lr=1:2:0", "adam", {})
+        parse_axis("lr=1:2:0", "adam")

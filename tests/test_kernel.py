@@ -81,16 +81,22 @@ def test_a_changing_step_is_refused_where_it_would_lose_the_bounded_energy_error
 
 
 def test_a_part_in_the_wrong_place_is_refused() -> None:
-    with pytest.raises(IncompatibleParts, match=r"is not an Integrator; known: .*forward_euler"):
+    with pytest.raises(IncompatibleParts, match=r"Fixed\(h=0.1\) is a controller and stands where an integrator does"):
         Method(GradientFlow(), Fixed(0.1), ForwardEuler())  # type: ignore[arg-type]
-    with pytest.raises(IncompatibleParts, match="is not a System"):
-        Method("gradient_flow", ForwardEuler(), Fixed(0.1))  # type: ignore[arg-type]
-    with pytest.raises(IncompatibleParts, match="transforms must be a tuple"):
-        Method(GradientFlow(), ForwardEuler(), Fixed(0.1), (LTE(0.1),))  # type: ignore[arg-type]
+    with pytest.raises(IncompatibleParts, match="is a controller and stands where a transform does"):
+        Method(GradientFlow(), ForwardEuler(), Fixed(0.1), (LTE(0.1),))  # type: ignore[list-item,arg-type]
+    with pytest.raises(IncompatibleParts, match="transforms must be a tuple of parts or of their names, not Shrink"):
+        Method(GradientFlow(), ForwardEuler(), Fixed(0.1), Shrink(0.5))  # type: ignore[arg-type]
+    with pytest.raises(IncompatibleParts, match=r"Fixed is a class and .*; build the part: Fixed\(h=...\)"):
+        Method(GradientFlow(), ForwardEuler(), Fixed)  # type: ignore[arg-type]
+    with pytest.raises(IncompatibleParts, match="GradientFlow is a class and stands where a system does"):
+        Method(GradientFlow, ForwardEuler(), Fixed(0.1))  # type: ignore[arg-type]
+    with pytest.raises(IncompatibleParts, match=r"a system is a part of flowopt.systems or the name of one .*, not 3"):
+        Method(3, ForwardEuler(), Fixed(0.1))  # type: ignore[arg-type]
 
 
 def test_a_method_is_named_after_its_parts() -> None:
-    assert Method(GradientFlow(), DormandPrince(), PI()).name == "gradient_flow x dormand_prince x pi"
+    assert Method(GradientFlow(), DormandPrince(), PI()).name == "gradient_flow x dormand_prince [pi]"
 
 
 def test_parameters_belong_to_names() -> None:

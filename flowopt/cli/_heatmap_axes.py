@@ -7,31 +7,40 @@ from typing import Any
 
 from flowopt.cli._networks import check_optimizer
 from flowopt.core.errors import BadValue
-from flowopt.training._heat_map import Axis
+from flowopt.training._heat_map import Axis, check_once
 
 FORM = "an axis is NAME=FIRST:LAST:COUNT (evenly spaced powers), as lr=1e-5:1:6, or NAME=VALUE,VALUE,..., not "
 MOST = 200
 """Values that an axis may have."""
 
 
-def parse_axis(text: str, method: str, fixed: dict[str, Any]) -> Axis:
-    """Take ``lr=1e-5:1:6`` or ``lr=1e-3,1e-2`` apart, and see that the method can have each of the values.
+def parse_axes(x: str, y: str, method: str, fixed: dict[str, Any]) -> tuple[Axis, Axis]:
+    """The two axes, and a look whether the method, with its parameters `fixed`, can have each of their values.
 
-    >>> parse_axis("eps=1e-4:1e-2:3", "adam", {}).values
+    Raises BadValue and UnknownName for a text of another form, and for what the method does not take.
+    """
+    axes = across, up = parse_axis(x, method), parse_axis(y, method)
+    check_once(*axes, fixed)
+    for axis, other in ((across, up), (up, across)):
+        for value in axis.settings:
+            check_optimizer(method, fixed | {other.parameter: other.settings[0], axis.parameter: value})
+    return axes
+
+
+def parse_axis(text: str, method: str) -> Axis:
+    """Take ``lr=1e-5:1:6`` or ``lr=1e-3,1e-2`` apart.
+
+    >>> parse_axis("eps=1e-4:1e-2:3", "adam").values
     (0.0001, 0.001, 0.01)
 
-    Raises BadValue and UnknownName for a text of another form, and for what the method, with its parameters `fixed`,
-    does not take.
+    Raises BadValue and UnknownName for a text of another form, and for a parameter that the method does not have.
     """
     name, _, numbers = text.partition("=")
     try:
         values = _spaced(numbers) if ":" in numbers else tuple(float(number) for number in numbers.split(","))
     except ValueError as error:
         raise BadValue(f"{FORM}{text!r}{f': {error}' if isinstance(error, BadValue) else ''}") from error
-    axis = Axis.checked(name.strip(), values, method)
-    for value in axis.settings:
-        check_optimizer(method, fixed | {axis.parameter: value})
-    return axis
+    return Axis.checked(name.strip(), values, method)
 
 
 def parse_bounds(text: str | None) -> tuple[float, float] | None:

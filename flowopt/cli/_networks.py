@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from torch.optim import Optimizer
 
 from flowopt.cli.settings import Settings, assign
 from flowopt.core.errors import BadValue, UnknownName, check_count
-from flowopt.core.roles import EpochLength, roles
+from flowopt.core.roles import EpochLength
 from flowopt.functions.baselines.torch_optimizers import OptimizerRecipe, as_optimizer
-from flowopt.methods import METHODS
+from flowopt.methods import entry, is_formula
 from flowopt.networks._calls import network_defaults
 from flowopt.networks._optimizer import FlowOptimizer
 from flowopt.networks.limiting._limiting import ActivationLimiting
@@ -34,11 +34,13 @@ class OfNetwork:
     """The parameters of a method where it trains a network: those of the method, and a weight decay."""
 
     settings: Mapping[str, Any]
+    spelled: Callable[[str], str] = str
+    """Gives the name in `settings` of a parameter that may be written in another way."""
     shares = True
 
     def accepts(self, key: str) -> bool:
         """Whether it has a parameter of that name."""
-        return key in self.settings
+        return self.spelled(key) in self.settings
 
 
 def settings_of(methods: Sequence[str], texts: Sequence[str]) -> Settings:
@@ -46,7 +48,7 @@ def settings_of(methods: Sequence[str], texts: Sequence[str]) -> Settings:
 
     Raises as `assign` does, and UnknownName or BadValue for what cannot train a network.
     """
-    takers = {name: OfNetwork(_parameters(name)) for name in methods}
+    takers = {name: _taker(name) for name in methods}
     return assign(texts, takers, (MODEL, DATA), inspect.signature(fit).parameters)
 
 
@@ -127,7 +129,7 @@ class Learning:
 
 def with_epoch_length(method: str, parameters: dict[str, Any], steps: int) -> dict[str, Any]:
     """The parameters of a method, with those that are the length of an epoch set to it."""
-    lengths = roles(METHODS[method].build, EpochLength)
+    lengths = {} if is_formula(method) else entry(method).roles(EpochLength)  # a formula says its own
     return {name: steps for name, role in lengths.items() if role.unless not in parameters} | parameters
 
 
@@ -144,11 +146,12 @@ def make_optimizer(
     Raises BadValue for parameters out of range, and where `limiting`, a reading of activation limiting, does not go
     with the optimizer.
     """
-    if method not in METHODS:
+    recipe = _recipe(method, parameters)
+    if recipe is not None:
         if limiting is not None:
             raise BadValue(f"activation limiting goes with the methods of flowopt list methods, not with {method}")
         try:
-            return _recipe(method, parameters).make(list(model.parameters()))  # type: ignore[no-any-return]
+            return recipe.make(list(model.parameters()))  # type: ignore[no-any-return]
         except (TypeError, ValueError) as error:
             raise BadValue(f"{method}: {error}") from error
     filled = with_epoch_length(method, parameters, steps_an_epoch)
@@ -161,20 +164,19 @@ def check_optimizer(method: str, parameters: dict[str, Any], limiting: str | Non
     make_optimizer(method, parameters, nn.Linear(1, 1), limiting=limiting)
 
 
-def _parameters(method: str) -> Mapping[str, Any]:
+def _taker(method: str) -> OfNetwork:
     """The parameters that a method, or an optimizer of torch, takes. Raises UnknownName if there is none."""
-    if method in METHODS:
-        return network_defaults(method)
-    _, *parameters = inspect.signature(_recipe(method, {}).make).parameters.values()  # the first is params
-    return {parameter.name: parameter.default for parameter in parameters}
+    recipe = _recipe(method, {})
+    if recipe is None:
+        return OfNetwork(network_defaults(method), entry(method).spelled)
+    _, *parameters = inspect.signature(recipe.make).parameters.values()  # the first is params
+    return OfNetwork({parameter.name: parameter.default for parameter in parameters})
 
 
-def _recipe(method: str, parameters: dict[str, Any]) -> OptimizerRecipe:
+def _recipe(method: str, parameters: dict[str, Any]) -> OptimizerRecipe | None:
+    """How to build an optimizer that is not a flow of ours; None for what is."""
     if method.lower().startswith("scipy:"):
         raise BadValue(
             f"{method} needs the whole objective again and again, and a mini-batch is a part of it; try torch:LBFGS"
         )
-    recipe = as_optimizer(method, parameters)
-    if recipe is None:
-        raise UnknownName("method", method, METHODS)
-    return recipe
+    return as_optimizer(method, parameters)

@@ -32,8 +32,8 @@ FunctionMethods = Annotated[
         "--method",
         "-m",
         metavar="METHOD",
-        help="A method's name, torch:OPTIMIZER, scipy:MINIMIZER, or module:function that builds a method or an "
-        "optimizer; may be given again.",
+        help="A method's name, a formula ('heavy_ball x heun [pi]'), torch:OPTIMIZER, scipy:MINIMIZER, or "
+        "module:function that builds a method or an optimizer; may be given again.",
         autocompletion=names.function_methods,
     ),
 ]

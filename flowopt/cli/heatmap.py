@@ -30,7 +30,7 @@ def heatmap(
             "--method",
             "-m",
             metavar="METHOD",
-            help="A method's name (flowopt list methods).",
+            help="A method's name (flowopt list methods), a formula, or module:function.",
             autocompletion=names.methods,
         ),
     ] = "adam",
@@ -68,16 +68,15 @@ def heatmap(
     test samples choose the epoch, as in the paper's figures, so it flatters. What the last epoch left is said too.
     Ctrl-C ends it after the running step and keeps the epochs that were finished.
     """
-    from flowopt.cli._heatmap_axes import parse_axis, parse_bounds
+    from flowopt.cli._heatmap_axes import parse_axes, parse_bounds
     from flowopt.cli._networks import Learning, check, device_named, settings_of, with_epoch_length
     from flowopt.show._heat_map_picture import check_marks
-    from flowopt.training._heat_map import check_once, heat_map
+    from flowopt.training._heat_map import heat_map
 
     given = settings_of([method], set_)
     check("heatmap", dataset, model, given, seeds=seeds, epochs=epochs, batch_size=batch_size)
     fixed = given.methods[method]
-    axes = (parse_axis(x, method, fixed), parse_axis(y, method, fixed))
-    check_once(*axes, fixed)
+    axes = parse_axes(x, y, method, fixed)
     estimate = parse_bounds(bounds)
     check_marks(*axes, method, estimate, ridge)
     place = device_named(device)

@@ -33,7 +33,7 @@ def train(
             "--method",
             "-m",
             metavar="METHOD",
-            help="A method's name or torch:OPTIMIZER; may be given again: one run each.",
+            help="A method's name, a formula, module:function or torch:OPTIMIZER; may be given again: one run each.",
             autocompletion=names.network_methods,
         ),
     ] = ["elra"],

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
+import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from flowopt.core.errors import BadValue
+
+REQUIRED: Any = inspect.Parameter.empty
+"""The default of a parameter that has none."""
+
+OTHERS = ("torch:", "scipy:")
+"""How the names of other people's optimizers begin."""
+
+
+def is_address(name: str) -> bool:
+    """Whether it has the form ``module:name``, and is not an optimizer of torch or SciPy."""
+    return bool(re.fullmatch(r"[\w.]+:\w+", name)) and not name.lower().startswith(OTHERS)
 
 
 def imported(name: str) -> Any:
@@ -30,3 +44,10 @@ def imported(name: str) -> Any:
     if found is None:
         raise BadValue(f"{name}: {module.__file__} has no {attribute!r}")
     return found
+
+
+def required(function: Callable[..., Any]) -> list[str]:
+    """Names of the arguments that a call of the function cannot do without."""
+    varying = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(function).parameters.items()
+    return [name for name, p in parameters if p.default is REQUIRED and p.kind not in varying]

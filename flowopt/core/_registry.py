@@ -47,5 +47,12 @@ def lookup(kind: type[P], name: str) -> type[P]:
     """The part with that name; UnknownName with the nearest matches if there is none."""
     known = discover(kind)
     if name not in known:
-        raise UnknownName(kind.__name__.lower(), name, known)
+        elsewhere = [other.__name__.lower() for other in FOLDERS if name in discover(other)]
+        hint = f"that is the name of another kind of part ({elsewhere[0]})" if elsewhere else ""
+        raise UnknownName(kind.__name__.lower(), name, known, hint)
     return known[name]
+
+
+def kind_of(part: type[Part]) -> type[Part]:
+    """System, Integrator, Controller or Transform, whichever it is; Part for none of them."""
+    return next((kind for kind in FOLDERS if issubclass(part, kind)), Part)

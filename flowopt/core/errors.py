@@ -17,14 +17,14 @@ class FlowoptError(ValueError):
 
 
 class UnknownName(FlowoptError):
-    """A method, part, problem or parameter that does not exist."""
+    """A method, part, problem or parameter that does not exist; `more` says what else may stand in its place."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "", more: str = "") -> None:
         known = sorted(known)
         folded = {candidate.lower(): candidate for candidate in known}
         near = [folded[match] for match in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
         guess = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
-        super().__init__(f"there is no {kind} named {name!r}; {hint or guess}")
+        super().__init__("; ".join(filter(None, (f"there is no {kind} named {name!r}", hint or guess, more))))
         self.near = near
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from flowopt.core._part_by_name import as_part
 from flowopt.core._registry import discover
 from flowopt.core.errors import IncompatibleParts
 from flowopt.core.parts import MEANING, Controller, Integrator, Part, System, Transform
@@ -19,7 +20,13 @@ from flowopt.core.parts import MEANING, Controller, Integrator, Part, System, Tr
 class Method:
     """A system, an integrator, a step-size controller and transforms, checked to make sense together.
 
-    Raises IncompatibleParts when they do not, with the reason and with what would work.
+    >>> Method("heavy_ball", "heun", "pi", ("iterate_averaging",)).formula
+    'heavy_ball x heun [pi] + iterate_averaging'
+
+    A part may be given by its name, with its defaults, or as ``"module:name"``. `name` is the formula unless another is
+    given; `flowopt.method` takes both. Raises IncompatibleParts when the parts make no sense together, with the reason
+    and with what would work, UnknownName for a name that no part of its kind has, and BadValue where a part that is
+    given by name needs a parameter.
     """
 
     system: System
@@ -42,17 +49,26 @@ class Method:
     looks_ahead: bool = field(init=False, repr=False, compare=False)
     """Whether a step measures the objective elsewhere than at its trial."""
 
+    if TYPE_CHECKING:  # what the fields hold is parts; names are taken as well
+
+        def __init__(
+            self,
+            system: System | str,
+            integrator: Integrator | str,
+            controller: Controller | str,
+            transforms: Sequence[Transform | str] = (),
+            name: str = "",
+            citation: str = "",
+            reading: str = "",
+        ) -> None: ...
+
     def __post_init__(self) -> None:
-        listed = isinstance(self.transforms, (tuple, list))
-        if not listed or not all(isinstance(transform, Transform) for transform in self.transforms):
-            raise IncompatibleParts(f"transforms must be a tuple of Transforms, not {self.transforms!r}")
-        object.__setattr__(self, "transforms", tuple(self.transforms))
-        for part, kind in zip(self.parts, (System, Integrator, Controller), strict=False):
-            if not isinstance(part, kind):
-                raise IncompatibleParts(
-                    f"Method(system, integrator, controller, transforms): {part!r} is not {_article(kind)}; "
-                    f"known: {', '.join(discover(kind))}"
-                )
+        if not isinstance(self.transforms, (tuple, list)):
+            raise IncompatibleParts(f"transforms must be a tuple of parts or of their names, not {self.transforms!r}")
+        kinds: dict[str, type[Part]] = {"system": System, "integrator": Integrator, "controller": Controller}
+        for place, kind in kinds.items():
+            object.__setattr__(self, place, as_part(kind, getattr(self, place)))
+        object.__setattr__(self, "transforms", tuple(as_part(Transform, given) for given in self.transforms))
         self._check_requirements()
         if self.system.continuous() != self.system and "single_stage" not in self.integrator.provides:
             raise IncompatibleParts(
@@ -66,8 +82,7 @@ class Method:
                 "use Fixed(h), or a Runge-Kutta scheme under PI control"
             )
         if not self.name:
-            parts = (self.system.name, self.integrator.name, self.controller.name)
-            object.__setattr__(self, "name", " x ".join(parts))
+            object.__setattr__(self, "name", self.formula)
         self._note_traits()
 
     def _note_traits(self) -> None:
@@ -154,7 +169,3 @@ class Method:
         vars(new).update(vars(self), **changes)
         vars(new).pop("settings", None)  # they are those of the rows
         return new
-
-
-def _article(kind: type[Part]) -> str:
-    return ("an " if kind is Integrator else "a ") + kind.__name__

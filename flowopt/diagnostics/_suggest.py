@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from flowopt.core.errors import BadValue, UnknownName, check_count
+from flowopt.core.errors import BadValue, check_count
 from flowopt.diagnostics._bounds import EpsilonBounds, epsilon_bounds
 from flowopt.diagnostics.z_hat import name_parameters, rules, z_hats
 from flowopt.functions.baselines.torch_optimizers import as_optimizer
-from flowopt.methods import METHODS
 from flowopt.networks import tasks
 from flowopt.networks._optimizer import FlowOptimizer
 
@@ -37,7 +36,7 @@ def suggest_epsilon(
         print(bounds, bounds.table())
 
     loader      yields batches (inputs, targets); they are moved to the model's device.
-    optimizer   a method's name (`flowopt.list_methods()`), "torch:Adam", a torch optimizer class, or a factory:
+    optimizer   a method's name (`flowopt.method`), "torch:Adam", a torch optimizer class, or a factory:
                 ``lambda params: torch.optim.Adam(params, lr=0.1)``. See `z_hats` for those that are known.
     loss        ``loss(output, targets)``; None: cross entropy of logits ``(..., C)`` for whole numbers as targets, mean
                 squared error for others.
@@ -66,13 +65,11 @@ def suggest_epsilon(
 
 def _made(given: str | type[Optimizer] | Callable[[Any], Optimizer], model: nn.Module) -> Optimizer:
     """The optimizer of the model, with the names of its parameters."""
-    if isinstance(given, str) and given in METHODS:
-        return FlowOptimizer(model.named_parameters(), given)
     if isinstance(given, Optimizer):
         raise BadValue("suggest_epsilon trains a copy of the model: give an optimizer's class or factory, no instance")
     recipe = as_optimizer(given, {})
     if recipe is None:
-        raise UnknownName("method", str(given), METHODS)
+        return FlowOptimizer(model.named_parameters(), given)  # type: ignore[arg-type]
     found = recipe.make(list(model.parameters()))
     if not isinstance(found, Optimizer):
         raise BadValue(f"suggest_epsilon: {recipe.label} makes a {type(found).__name__}, not a torch optimizer")

@@ -54,8 +54,9 @@ def minimize(
 
     problem     a name of the library, a Problem, or a torch function of ``(..., D)`` or of one point ``(D,)``.
     x0          starting point(s); the problem's standard start if None. float32 input runs in float32.
-    method      a name (`flowopt.list_methods()`), a Method, a torch.optim.Optimizer class or a factory of instances,
-                ``"torch:Adam"``, or ``"scipy:BFGS"``. `overrides` are its parameters: ``eta=0.1``, ``lr=1e-2``.
+    method      a name or a formula (``"heavy_ball x heun [pi]"``, see `flowopt.method`), a Method, ``"module:name"``, a
+                torch.optim.Optimizer class or a factory of instances, ``"torch:Adam"``, or ``"scipy:BFGS"``.
+                `overrides` are its parameters: ``eta=0.1``, ``lr=1e-2``, ``**{"pi.rtol": 1e-4}``.
                 The default is ECCO inside the stability limit, which converges; ECCO as published (``"ecco"``) ends
                 in a hop of its largest step around the minimum, of ``|x|^2`` even.
     max_steps   attempted steps, rejected ones included.

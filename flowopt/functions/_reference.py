@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flowopt.core import rows
 from flowopt.core._interruption import interruption
-from flowopt.core._registry import lookup
+from flowopt.core._part_by_name import as_part
 from flowopt.core._sentences import standing
 from flowopt.core.errors import BadValue, check_positive, check_range
 from flowopt.core.method import Method
@@ -54,7 +54,7 @@ def reference(
     """Integrate a system's vector field from one start ``(D,)`` or many ``(B, D)`` up to t_end, as exactly as asked.
 
     problem     a name of the library, a Problem (its gradient noise is left out), or a torch function.
-    system      a name (`flowopt.list_systems()`), a System, or a Method, whose system is meant. It is the field of
+    system      a name or ``"module:name"``, a System, or a Method, whose system is meant. It is the field of
                 `System.continuous()`: for a system with a memory of past steps, its limit for small steps.
     solver      ``"scipy:"`` and DOP853, RK45, RK23, Radau, BDF or LSODA, or ``"torchdiffeq:"`` and dopri5, dopri8,
                 bosh3, fehlberg2, adaptive_heun (their steps end at the records), or a scheme that steps from one record
@@ -157,11 +157,7 @@ class RowField:
 def _system(given: str | System | Method) -> System:
     if isinstance(given, Method):
         return given.system
-    if isinstance(given, str):
-        return lookup(System, given)()
-    if isinstance(given, System):
-        return given
-    raise BadValue(f"a system is a name, a System, or a Method that has one, not {given!r}")
+    return as_part(System, given)
 
 
 def _grid(t_eval: Any, t_end: float) -> Array:

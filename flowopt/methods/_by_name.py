@@ -1,43 +1,57 @@
-"""Methods by name."""
+"""Methods by name, by formula, and by ``module:name``."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from flowopt.core.errors import BadValue, UnknownName, check_positive
+from flowopt.core._importing import OTHERS, imported, is_address
+from flowopt.core._registry import FOLDERS, discover
+from flowopt.core.errors import BadValue, UnknownName, shown
 from flowopt.core.method import Method
-from flowopt.core.parameters import as_parameter, hint
-from flowopt.core.roles import Epsilon, LearningRate, roles
-from flowopt.methods._naming import METHODS
+from flowopt.core.parts import Part
+from flowopt.methods._formula import Formula, is_formula
+from flowopt.methods._naming import METHODS, Entry
 
 
 def method(name: str, **parameters: Any) -> Method:
-    """The method with that name; `parameters` replace its documented defaults.
+    """The method of that name, formula or ``module:name``; `parameters` replace its defaults.
 
     >>> method("gd", lr=1e-3).controller
     Fixed(h=0.001)
+    >>> method("heavy_ball x heun [pi]", rtol=1e-4, friction=2.0).system
+    HeavyBall(mass=1.0, friction=2.0)
 
-    Raises UnknownName for a name or a parameter that does not exist, BadValue for a number out of range.
+    A formula is ``SYSTEM x INTEGRATOR [CONTROLLER] + TRANSFORM + ...``, as `Method.formula` prints it, of the names that
+    `flowopt.listing` gives. Its parameters are those of its parts, by name; ``part.name`` does too, and must where two
+    parts have a parameter of that name: ``method(formula, **{"heavy_ball.mass": 2.0})``. So a method is written down by
+    its formula and `Method.settings`. ``module:name`` is a Method, or a function that builds one.
+
+    Raises UnknownName for a name, a part or a parameter that does not exist, BadValue for a number out of range, for a
+    text that is no formula, and for a parameter without a default that is left out, IncompatibleParts for parts that
+    make no sense together.
     """
-    if name not in METHODS:
-        raise UnknownName("method", name, METHODS)
-    entry = METHODS[name]
-    for parameter in parameters:
-        if parameter not in entry.defaults:
-            raise UnknownName(f"parameter of {name}", parameter, entry.defaults, hint(parameter, entry.defaults))
-    parameters = {parameter: as_parameter(name, parameter, value) for parameter, value in parameters.items()}
-    for parameter in roles(entry.build, LearningRate) | roles(entry.build, Epsilon):
-        if parameter in parameters:  # the part would know it by another name, or let an eps of 0 pass
-            check_positive(name, **{parameter: parameters[parameter]})
-    try:
-        built = entry.build(**parameters)
-    except BadValue as error:  # the part says which of its numbers is wrong, but not whose part it is
-        raise BadValue(f"{name}: {str(error).removeprefix(f'{name}: ')}") from error
-    return built.labelled(name, entry.citation, entry.reading)
+    return entry(name).make(parameters)
 
 
-def as_method(given: str | Method, overrides: dict[str, Any]) -> Method:
-    """A Method from a name and parameters, or the Method itself."""
+def entry(name: str) -> Entry:
+    """How the method of that name, formula or ``module:name`` is built, and with which parameters.
+
+    Raises UnknownName for a name that does not exist, BadValue for what is not a method.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    if is_formula(name):
+        return Formula.read(name)
+    if name.lower().startswith(OTHERS):
+        raise BadValue(
+            f"{name} is not a flow of ours; minimize, compare and flowopt train take it, but no Method can be made of it"
+        )
+    return _imported(name) if is_address(name) else _unknown(name)
+
+
+def as_method(given: str | Method, overrides: Mapping[str, Any]) -> Method:
+    """A Method from a name, a formula or ``module:name`` and parameters, or the Method itself."""
     if isinstance(given, str):
         return method(given, **overrides)
     if isinstance(given, Method):
@@ -47,4 +61,26 @@ def as_method(given: str | Method, overrides: dict[str, Any]) -> Method:
                 "takes none (set them on its parts)"
             )
         return given
-    raise BadValue(f"a method is a name, a Method, or a torch.optim.Optimizer class or factory, not {given!r}")
+    if isinstance(given, Part):
+        raise BadValue(f"{shown(given)} is a part of a method: give Method(system, integrator, controller)")
+    raise BadValue(
+        "a method is a name, a formula (heavy_ball x heun [pi]), module:name, a Method, or a torch.optim.Optimizer class "
+        f"or factory, not {shown(given)}"
+    )
+
+
+def _imported(name: str) -> Entry:
+    found = imported(name)
+    if isinstance(found, Method):
+        return Entry(name, lambda: found)
+    if isinstance(found, type) or not callable(found):
+        raise BadValue(f"{name} is {shown(found)}; a method is a Method, or a function that builds one")
+    return Entry(name, found)
+
+
+def _unknown(name: str) -> Entry:
+    kinds = [kind.__name__.lower() for kind in FOLDERS if name in discover(kind)]
+    hint = f"that is the name of a part ({kinds[0]})" if kinds else ""
+    raise UnknownName(
+        "method", name, METHODS, hint, "a formula (heavy_ball x heun [pi]) and module:function are taken as well"
+    )

@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from flowopt.core._blocks import SCALAR
+from flowopt.core._importing import REQUIRED
 from flowopt.core.errors import BadValue, check_range, shown
 from flowopt.core.method import Method
 from flowopt.core.parameters import as_parameter, warn_of_a_factor
-from flowopt.core.roles import Kind, LearningRate, StepSize, WeightDecay, roles, values
+from flowopt.core.roles import Kind, LearningRate, StepSize, WeightDecay, values
 from flowopt.core.state import Number
-from flowopt.methods import METHODS, as_method
+from flowopt.methods import as_method, entry
 from flowopt.transforms.decoupled_decay import DecoupledDecay
 
 
@@ -35,17 +36,20 @@ class NetworkMethod(NamedTuple):
 
 def network_method(given: str | Method, overrides: dict[str, Any]) -> NetworkMethod:
     """The method for a network, one row. Raises BadValue for one that networks cannot run."""
-    decay_name = next(iter(_declared(given, WeightDecay)), WEIGHT_DECAY)
+    decay_name = _decay(given).name
     overrides, decay = without_decay(given, overrides)
     weight_decay = as_number("FlowOptimizer", decay_name, 0.0 if decay is None else decay)
     name = next(iter(_declared(given, LearningRate)), "")
-    default = METHODS[given].defaults[name] if isinstance(given, str) and name else 1.0
+    default = entry(given).defaults[name] if isinstance(given, str) and name else 1.0
+    if overrides.get(name, default) is REQUIRED:
+        as_method(given, overrides)  # raises, as it does for all that is missing
     # in the groups a tensor stays the tensor that it is; the method is built with its number
     lr = as_number(given if isinstance(given, str) else "FlowOptimizer", name or LR, overrides.pop(name or LR, default))
     method = as_method(given, overrides | ({name: float(lr)} if name else {}))
     for part in method.transforms:
         if isinstance(part, DecoupledDecay):
-            weight_decay = as_number("FlowOptimizer", decay_name, overrides.get(decay_name, part.rate))
+            rate = part.rate if decay is None else decay
+            weight_decay = as_number("FlowOptimizer", decay_name, overrides.get(decay_name, rate))
     controller = method.controller
     if not name:
         return NetworkMethod(method.for_rows(1, SCALAR), lr, 1.0, weight_decay)
@@ -64,13 +68,30 @@ def network_method(given: str | Method, overrides: dict[str, Any]) -> NetworkMet
 
 def _declared(given: str | Method, kind: type[Kind]) -> dict[str, Kind]:
     """The parameters of a named method with that role; none of a Method that is already built."""
-    return roles(METHODS[given].build, kind) if isinstance(given, str) and given in METHODS else {}
+    return entry(given).roles(kind) if isinstance(given, str) else {}
+
+
+class _Decay(NamedTuple):
+    """The weight decay of a method that the parameter groups may set."""
+
+    name: str
+    role: WeightDecay
+    own: bool
+    """Whether it is a parameter of the method: in networks every method has one."""
+
+
+def _decay(given: str | Method) -> _Decay:
+    """The method's own, the decoupled one where its formula has both kinds."""
+    declared = _declared(given, WeightDecay)
+    for name in sorted(declared, key=lambda name: not declared[name].decoupled):
+        return _Decay(name, declared[name], own=True)
+    return _Decay(WEIGHT_DECAY, WeightDecay(), own=False)
 
 
 def network_defaults(name: str) -> dict[str, Any]:
     """The parameters of a named method in networks, with their defaults: there every method has a weight decay."""
     own = {} if _declared(name, WeightDecay) else {WEIGHT_DECAY: 0.0}
-    return METHODS[name].defaults | own
+    return entry(name).defaults | own
 
 
 def as_number(owner: str, name: str, value: Any) -> Number:
@@ -92,14 +113,14 @@ def without_decay(given: str | Method, overrides: Mapping[str, Any]) -> tuple[di
     """
     if isinstance(given, str) and given.partition(":")[0] in ("torch", "scipy"):
         raise BadValue(f"{given} is not a flow of ours; use it directly, a network at a time, as torch.optim offers it")
-    left, own = dict(overrides), _declared(given, WeightDecay)
-    name, role = next(iter(own.items()), (WEIGHT_DECAY, WeightDecay()))
+    left = entry(given).canonical(overrides) if isinstance(given, str) else dict(overrides)
+    name, role, own = _decay(given)
     if role.decoupled or name not in left:
         return left, None
     if role.factor:
         warn_of_a_factor(str(given), name, left[name], role.factor)
     decay = left.pop(name)
-    return left | dict.fromkeys(own, 0.0), decay
+    return left | ({name: 0.0} if own else {}), decay
 
 
 LR, WEIGHT_DECAY = "lr", "weight_decay"

@@ -57,7 +57,8 @@ class FlowOptimizer(Optimizer):
     >>> _ = optimizer.step(loss=loss)
 
     params      parameters, named parameters or parameter groups, as torch.optim takes them.
-    method      a name (`flowopt.list_methods()`) with its parameters as `overrides`, or a Method.
+    method      a name, a formula or ``"module:name"`` (see `flowopt.method`), with its parameters as `overrides`, or a
+                Method.
     seed        of the method's random numbers.
     maximize    go uphill.
     compile     compile the step with torch.compile; None: from a million parameters on.

@@ -18,8 +18,8 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from flowopt.core.errors import BadValue, UnknownName
-from flowopt.core.roles import Epsilon, LearningRate, Range, roles
-from flowopt.methods import METHODS
+from flowopt.core.roles import Epsilon, LearningRate, Range
+from flowopt.methods import entry
 from flowopt.show import style
 from flowopt.systems.adaptive_flow import AdaptiveFlow
 from flowopt.training._heat_map_record import Axis, HeatMap, counted
@@ -104,7 +104,7 @@ def check_marks(x: Axis, y: Axis, method: str, bounds: tuple[float, float] | Non
 
 def _the(kind: type[Range], method: str) -> str:
     """The name of the parameter of a method with that role. Raises BadValue where it has none."""
-    for name in roles(METHODS[method].build, kind):
+    for name in entry(method).roles(kind):
         return name
     raise BadValue(f"{method} has no {'eps' if kind is Epsilon else 'learning rate'} to draw this for")
 
@@ -217,7 +217,7 @@ def _draw_bounds(axes: Axes, found: HeatMap, bounds: tuple[float, float]) -> Lin
 
 def _is_ratio(name: str) -> bool:
     """Whether lr / eps is all that counts of the method at a large eps."""
-    system = METHODS[name].build().system
+    system = entry(name).make({}).system
     return isinstance(system, AdaptiveFlow) and bool(system.plain_rate(1.0) == 1 / system.eps)
 
 

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowopt.core._files import plain
+from flowopt.core._importing import REQUIRED
 from flowopt.core._records import Kind
 from flowopt.core.drawers import drawer
 from flowopt.core.errors import BadValue, UnknownName
 from flowopt.core.parameters import hint
 from flowopt.core.state import Status
-from flowopt.methods import METHODS
+from flowopt.methods import entry
 from flowopt.networks._calls import network_defaults
 
 if TYPE_CHECKING:
@@ -65,16 +66,17 @@ class Axis(NamedTuple):
         Raises UnknownName for a method or a parameter that does not exist, BadValue for a parameter that is not a
         number, and for values that are not finite numbers, that repeat, or that are fewer than two.
         """
-        if method not in METHODS:
-            raise UnknownName("method that an ensemble can run", method, METHODS)
         numbers = tuple(sorted(map(float, values)))
         if len(numbers) < 2 or len(set(numbers)) < len(numbers) or not all(map(math.isfinite, numbers)):
             raise BadValue(f"the axis {name} needs two or more different finite numbers, not {list(values)}")
-        axis = cls(name, numbers)
+        sign = COMPLEMENT if name.startswith(COMPLEMENT) else ""
+        axis = cls(sign + entry(method).spelled(name.removeprefix(sign)), numbers)
         defaults = network_defaults(method)
         if axis.parameter not in defaults:
             raise UnknownName(f"parameter of {method}", axis.parameter, defaults, hint(axis.parameter, defaults))
         default = defaults[axis.parameter]
+        if default is REQUIRED:
+            return axis
         if isinstance(default, bool) or not isinstance(default, (int, float)):
             raise BadValue(
                 f"{axis.parameter} of {method} is not a number (by default {default!r}): it cannot be an axis"

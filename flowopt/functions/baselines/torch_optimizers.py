@@ -20,6 +20,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from flowopt.core import rows
+from flowopt.core._importing import imported, is_address, required
 from flowopt.core.errors import BadValue, UnknownName, check_range, shown
 from flowopt.core.method import Method
 from flowopt.core.parameters import as_parameter
@@ -76,11 +77,18 @@ def each_its_own(recipes: Sequence[OptimizerRecipe], q: Tensor) -> Method:
 
 
 def as_optimizer(given: Any, overrides: dict[str, Any]) -> OptimizerRecipe | None:
-    """A recipe from ``"torch:Adam"``, an Optimizer class, or a factory ``lambda params: Adam(params, lr=0.1)``."""
+    """A recipe from ``"torch:Adam"``, an Optimizer class, or a factory ``lambda params: Adam(params, lr=0.1)``.
+
+    Class and factory also as ``"module:name"``; None for anything else, of a function that needs no argument too: it
+    may build a Method.
+    """
     if isinstance(given, str):
-        if not given.lower().startswith(PREFIX):
-            return None
-        given = _by_name(given[len(PREFIX) :])
+        if given.lower().startswith(PREFIX):
+            given = _by_name(given[len(PREFIX) :])
+        elif is_address(given):
+            given = imported(given)
+            if callable(given) and not isinstance(given, type) and not required(given):
+                return None
     if isinstance(given, type) and issubclass(given, Optimizer):
         if issubclass(given, optim.SparseAdam):
             raise BadValue("SparseAdam takes sparse gradients only, and functions have none; take torch:Adam")

@@ -7,7 +7,7 @@ Each kind answers the same questions: which parameters it has, which of them is 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,12 +16,12 @@ import torch
 from scipy.optimize import _minimize
 from torch import Tensor
 
+from flowopt.core._importing import REQUIRED
 from flowopt.core.errors import BadValue, FlowoptError, UnknownName, shown
-from flowopt.core.method import Method
-from flowopt.core.roles import LowerBound, StepSize, roles
+from flowopt.core.roles import LowerBound, StepSize
 from flowopt.functions._minimize import minimize
 from flowopt.functions.baselines import OptimizerRecipe, as_baseline, each_its_own
-from flowopt.methods import method
+from flowopt.methods import Entry
 from flowopt.problems._problem import Problem
 
 TORCH_STEP = StepSize(1e-5, 10.0)
@@ -115,36 +115,27 @@ class Candidate:
 class OfBuilder(Candidate):
     """A function that builds a Method, a named one or the user's own."""
 
-    build: Callable[..., Any] = method
-    """The function that declares the parameters."""
+    entry: Entry = field(kw_only=True)
+    """What declares the parameters, and builds it."""
     source: str = "own"
     untuned = "no parameter is declared as its step size (Annotated[..., flowopt.core.roles.StepSize(low, high)])"
 
     @property
     def step(self) -> tuple[str, StepSize] | None:
-        return next(iter(roles(self.build, StepSize).items()), None)
+        return next(iter(self.entry.roles(StepSize).items()), None)
 
     @property
     def settings(self) -> dict[str, Any]:
-        defaults = {name: given.default for name, given in inspect.signature(self.build).parameters.items()}
-        return {**defaults, **self.parameters}
+        found = {**self.entry.defaults, **self.entry.canonical(self.parameters)}
+        return {name: value for name, value in found.items() if value is not REQUIRED}
 
     def accepts(self, key: str) -> bool:
-        return key in inspect.signature(self.build).parameters
+        return self.entry.spelled(key) in self.entry.defaults
 
     def call(self, **changes: Any) -> tuple[Any, dict[str, Any]]:
-        parameters = {**self.parameters, **changes}
-        if isinstance(self.given, str):
-            return method(self.given, **parameters), {}
-        built = self.build(**parameters)
-        if not isinstance(built, Method):
-            raise BadValue(f"{self.name}() must build a Method, not {built!r}")
-        return built, {}
+        return self.entry.make({**self.entry.canonical(self.parameters), **changes}), {}
 
     def check(self, start: Tensor) -> None:
-        for key in self.parameters:
-            if not self.accepts(key):
-                raise UnknownName(f"parameter of {self.name}", key, inspect.signature(self.build).parameters)
         self.call()
 
     def system(self) -> Any:
@@ -153,7 +144,8 @@ class OfBuilder(Candidate):
     def bounded(self, minimum: float | None) -> Candidate:
         if not minimum:  # unknown, or 0, which is the default
             return self
-        return replace(self, parameters=dict.fromkeys(roles(self.build, LowerBound), minimum) | self.parameters)
+        given = self.entry.canonical(self.parameters)
+        return replace(self, parameters=dict.fromkeys(self.entry.roles(LowerBound), minimum) | given)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from flowopt.core._importing import imported
+from flowopt.core._importing import imported, is_address, required
 from flowopt.core.errors import BadValue, UnknownName
 from flowopt.core.method import Method
 from flowopt.core.parameters import hint
-from flowopt.core.roles import LearningRate, roles
+from flowopt.core.roles import LearningRate
 from flowopt.functions.baselines import ScipyMinimizer, as_baseline
 from flowopt.functions.comparison.candidates import (
     TORCH_STEP,
@@ -27,12 +27,14 @@ from flowopt.functions.comparison.candidates import (
     OfTorch,
 )
 from flowopt.functions.comparison.twins import TWINS, Twin
-from flowopt.methods import METHODS
+from flowopt.methods import METHODS, Entry, entry
 
 BASELINES = ("torch:Adam", "torch:SGD", "scipy:BFGS", "scipy:L-BFGS-B")
 DEFAULTS = ("ecco", "ecco_stable", "ecdsep", "elra", "tlr", "gd", "gdm", "adam", *BASELINES)
 """Compared unless others are asked for: one or two of each paper, the classics, torch's and SciPy's."""
-FORMS = 'a name, a Method, "module:name", an optimizer class, or a function that builds a Method or an optimizer'
+FORMS = (
+    'a name, a formula, a Method, "module:name", an optimizer class, or a function that builds a Method or an optimizer'
+)
 
 
 def everything() -> tuple[str, ...]:
@@ -88,32 +90,28 @@ def candidate(given: Any, name: str = "") -> Candidate:
         return OfMethod(name or given.name, given)
     if isinstance(given, type) and issubclass(given, Optimizer):
         package = given.__module__.partition(".")[0]
-        ours = [METHODS[our].build for our, twin in TWINS.items() if _is(given, twin)]
-        ranges = [role for build in ours for role in roles(build, LearningRate).values()]
+        ours = [METHODS[our] for our, twin in TWINS.items() if _is(given, twin)]
+        ranges = [role for one in ours for role in one.roles(LearningRate).values()]
         return OfTorch(name or f"{package}:{given.__name__}", given, range=(*ranges, TORCH_STEP)[0])
     if not callable(given) or isinstance(given, type):
         raise BadValue(f"what can be compared is {FORMS}, not {given!r}")
     name = name or getattr(given, "__name__", type(given).__name__).strip("<>")
-    required = [
-        p for p in inspect.signature(given).parameters.values() if p.default is p.empty and p.kind < p.VAR_POSITIONAL
-    ]
-    return OfFactory(name, given) if required else OfBuilder(name, given, build=given)
+    return OfFactory(name, given) if required(given) else OfBuilder(name, given, entry=Entry(name, given))
 
 
 def _by_name(name: str) -> Candidate:
-    if name in METHODS:
-        return OfBuilder(name, name, build=METHODS[name].build, source=METHODS[name].paper)
+    if is_address(name):
+        found = imported(name)
+        if isinstance(found, str):
+            raise BadValue(f"{name} is {found!r}; what can be compared is {FORMS}")
+        return candidate(found, name)
     baseline = as_baseline(name, {})
     if isinstance(baseline, ScipyMinimizer):
         return OfScipy(baseline.name, name)
     if baseline is not None:
         return candidate(getattr(torch.optim, baseline.label))
-    if ":" not in name:
-        raise UnknownName("method", name, METHODS)
-    found = imported(name)
-    if isinstance(found, str):
-        raise BadValue(f"{name} is {found!r}; what can be compared is {FORMS}")
-    return candidate(found, name)
+    known = entry(name)
+    return OfBuilder(known.name, name, entry=known, source=known.paper)
 
 
 def _is(optimizer: type[Optimizer], twin: Twin) -> bool:

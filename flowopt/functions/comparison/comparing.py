@@ -45,8 +45,8 @@ def compare(
 
     problem     as for `minimize`.
     x0          the start ``(D,)``; the problem's standard start if None.
-    methods     names (`flowopt.list_methods()`, ``"torch:Adam"``, ``"scipy:BFGS"``), Methods, optimizer classes, or
-                functions that build a Method or, from parameters, an optimizer, also as ``"module:function"``.
+    methods     names, formulas (see `flowopt.method`), ``"torch:Adam"``, ``"scipy:BFGS"``, Methods, optimizer classes,
+                or functions that build a Method or, from parameters, an optimizer, also as ``"module:function"``.
                 If None, a dozen: `flowopt.functions.comparison.DEFAULTS`.
     parameters  by name, ``{"adam": {"lr": 0.05}}``. Otherwise everyone has its defaults, except that a lower bound of
                 f is the problem's minimum where that is known, and that an optimizer of torch runs with the parameters

@@ -86,7 +86,8 @@ class Ensemble:
 
     model_fn         ``model_fn(seed)`` builds a member, with torch's random numbers seeded by `seed` while it does.
     members          how many, B.
-    method           a name (`flowopt.list_methods()`) or a Method; multi-stage ones measure wherever they need to.
+    method           a name, a formula or ``"module:name"`` (see `flowopt.method`), or a Method; multi-stage ones
+                     measure wherever they need to.
     hyperparameters  of the method, and ``weight_decay`` w, which adds w/2 |q|^2 to the loss: one value for all
                      members, or B numbers, one a member.
     seeds            B whole numbers, or the first of B successive ones (0 by default): the seed of a member's
