@@ -28,7 +28,7 @@ def method(name: str, **parameters: Any) -> Method:
     its formula and `Method.settings`. ``module:name`` is a Method, or a function that builds one.
 
     Raises UnknownName for a name, a part or a parameter that does not exist, BadValue for a number out of range, for a
-    text that is no formula, and for a parameter without a default that is left out, IncompatibleParts for parts that
+    text that is not a formula, and for a parameter without a default that is left out, IncompatibleParts for parts that
     make no sense together.
     """
     return entry(name).make(parameters)
