@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("methods", nargs="*", default=DEFAULTS, help="names, or all")
     names = parser.parse_args().methods
     names = everything() if names == ["all"] else names
-    known = [flowopt.problem(name) for name in flowopt.list_problems()]
+    known = [flowopt.problem(name) for name, *_ in flowopt.listing("problems")]
     known = [problem for problem in known if problem.minimum is not None]
     begun = time.process_time()
     table = Table(title=f"solved of {len(known)} problems within {BUDGET} evaluations")

@@ -34,10 +34,6 @@ from .problems import problem as problem
 from .problems import rotated as rotated
 from .problems import scaled as scaled
 from .problems import shifted as shifted
-from .show import list_controllers as list_controllers
-from .show import list_integrators as list_integrators
-from .show import list_methods as list_methods
-from .show import list_problems as list_problems
-from .show import list_systems as list_systems
+from .show import listing as listing
 
 __version__: str

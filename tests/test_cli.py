@@ -86,11 +86,11 @@ def test_list_names_everything_with_a_line_and_a_source(tmp_path):
     assert done.returncode == 0, done.stderr
     found = read_json(tmp_path / "new" / "all.json")
     names = {kind: [line["name"] for line in lines] for kind, lines in found.items()}
-    assert names["methods"] == flowopt.list_methods() == sorted(METHODS)
-    assert names["systems"] == flowopt.list_systems()
-    assert names["integrators"] == flowopt.list_integrators()
-    assert names["controllers"] == flowopt.list_controllers()
-    assert names["problems"] == flowopt.list_problems()
+    assert names["methods"] == [line.name for line in flowopt.listing("methods")] == sorted(METHODS)
+    assert names["systems"] == [line.name for line in flowopt.listing("systems")]
+    assert names["integrators"] == [line.name for line in flowopt.listing("integrators")]
+    assert names["controllers"] == [line.name for line in flowopt.listing("controllers")]
+    assert names["problems"] == [line.name for line in flowopt.listing("problems")]
     assert "energy_projection" in names["transforms"]
     for kind, lines in found.items():
         for line in lines:

@@ -18,11 +18,11 @@ SCRIPT = """
 import numpy as np
 import flowopt
 
-assert "sign_flow" in flowopt.list_systems()
-assert "midpoint" in flowopt.list_integrators()
-assert "robbins_monro" in flowopt.list_controllers()
-assert "trid" in flowopt.list_problems()
-assert "sign_descent" in flowopt.list_methods()
+assert "sign_flow" in [line.name for line in flowopt.listing("systems")]
+assert "midpoint" in [line.name for line in flowopt.listing("integrators")]
+assert "robbins_monro" in [line.name for line in flowopt.listing("controllers")]
+assert "trid" in [line.name for line in flowopt.listing("problems")]
+assert "sign_descent" in [line.name for line in flowopt.listing("methods")]
 
 problem = flowopt.problem("trid", dim=3)
 assert np.isclose(problem(problem.minimisers[0]), problem.minimum, atol=1e-12)

@@ -431,6 +431,7 @@ def test_the_paths_of_a_comparison_are_a_panel_each_and_at_most_twelve(compared,
     best = compared.entrants[0].tuned.parameters["lr"]
     assert f"lr={best:.3g}" in shown[0].get_title()
     assert len({(axes.get_xlim(), axes.get_ylim()) for axes in shown}) == 1
-    many = flowopt.compare(ROSENBROCK, methods=flowopt.list_methods()[:14], max_evaluations=3, tune=0)
+    named = [line.name for line in flowopt.listing("methods")]
+    many = flowopt.compare(ROSENBROCK, methods=named[:14], max_evaluations=3, tune=0)
     assert len([axes for axes in many.paths().axes if axes.axison]) == 12
     assert "the first 12 of 14" in many.paths().get_suptitle()

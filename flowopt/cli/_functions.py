@@ -29,8 +29,6 @@ def problem_named(name: str, given: Settings, dim: int | None, start: Any) -> Pr
         if "dim" in options:
             raise BadValue("give --dim or --set problem.dim=..., not both")
         options = options | {"dim": dim}
-    if ":" in name and options:
-        raise BadValue(f"{name} is your own: it takes no options ({', '.join(options)}); the start gives its dimension")
     known = as_problem(name, None if options else start, **options)
     if start is not None and not options and ":" not in name and known.dim != (standard := as_problem(name).dim):
         print(f"{name} in {known.dim} coordinates, as many as a start has; without --x0 it has {standard}")

@@ -22,12 +22,13 @@ def cite(
     json: options.Json = None,
 ) -> None:
     """Print whose method it is, as BibTeX, and which reading of the paper it follows."""
-    from flowopt.methods import METHODS
+    from flowopt.methods import everything
 
-    if method not in METHODS:
-        raise UnknownName("method", method, METHODS)
+    known = everything()
+    if method not in known:
+        raise UnknownName("method", method, known)
     check_files(json)
-    entry = METHODS[method]
+    entry = known[method]
     print(entry.citation.strip())
     print(f"\n{method}: {entry.summary}")
     if entry.reading:

@@ -18,7 +18,8 @@ def list_(
         str | None,
         typer.Argument(
             metavar="KIND",
-            help="methods, systems, integrators, controllers, transforms, problems or parameters; all if left out.",
+            help="methods, systems, integrators, controllers, transforms, problems, datasets, models or parameters; "
+            "all if left out.",
             autocompletion=names.lists,
         ),
     ] = None,

@@ -46,6 +46,15 @@ def imported(name: str) -> Any:
     return found
 
 
+def needs_nothing(function: Callable[..., Any]) -> bool:
+    """Whether all arguments of the function are declared, and have defaults."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # functions of C that tell nothing
+        return False
+    return all(p.default is not REQUIRED for p in parameters)
+
+
 def required(function: Callable[..., Any]) -> list[str]:
     """Names of the arguments that a call of the function cannot do without."""
     varying = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -1,12 +1,13 @@
-"""Finds the parts: every class with a name in a folder's modules is there for the asking."""
+"""Finds the parts: every class with a name in a folder's modules, and what other packages announce."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from flowopt.core._plugins import Plugins
 from flowopt.core.errors import UnknownName
 from flowopt.core.parts import Controller, Integrator, Part, System, Transform
 
@@ -34,8 +35,27 @@ def _named_parts(folder: str) -> tuple[type[Part], ...]:
     )
 
 
+def _ours() -> set[str]:
+    return {part.name for folder in FOLDERS.values() for part in _named_parts(folder)}
+
+
+def _fault(name: str, found: Any) -> str:
+    if not (isinstance(found, type) and issubclass(found, Part) and kind_of(found) is not Part):
+        return "it is not the class of a system, integrator, controller or transform"
+    return "" if found.name == name else f"the part calls itself {found.name!r}; announce it by that name"
+
+
+OUTSIDE = Plugins("flowopt.parts", _ours, _fault)
+
+
 def discover(kind: type[P]) -> dict[str, type[P]]:
-    """All parts of a kind by name, sorted; importing them is all the registration there is."""
+    """All parts of a kind by name, sorted, those of other packages included."""
+    outside = {name: part for name, part in OUTSIDE.everything().items() if issubclass(part, kind)}
+    return dict(sorted((own(kind) | outside).items()))
+
+
+def own(kind: type[P]) -> dict[str, type[P]]:
+    """Our parts of a kind by name, sorted; importing them is all the registration there is."""
     found: dict[str, type[P]] = {}
     for part in _named_parts(FOLDERS[kind]):
         if issubclass(part, kind) and found.setdefault(part.name, part) is not part:
@@ -45,7 +65,9 @@ def discover(kind: type[P]) -> dict[str, type[P]]:
 
 def lookup(kind: type[P], name: str) -> type[P]:
     """The part with that name; UnknownName with the nearest matches if there is none."""
-    known = discover(kind)
+    known = own(kind)
+    if name not in known:
+        known = discover(kind)
     if name not in known:
         elsewhere = [other.__name__.lower() for other in FOLDERS if name in discover(other)]
         hint = f"that is the name of another kind of part ({elsewhere[0]})" if elsewhere else ""

@@ -9,6 +9,7 @@ from flowopt.methods import hypergradient_descent as hypergradient_descent
 from flowopt.methods import tlr as tlr
 from flowopt.methods._by_name import as_method as as_method
 from flowopt.methods._by_name import entry as entry
+from flowopt.methods._by_name import everything as everything
 from flowopt.methods._by_name import method as method
 from flowopt.methods._formula import is_formula as is_formula
 from flowopt.methods._naming import METHODS as METHODS

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flowopt.core._importing import OTHERS, imported, is_address
+from flowopt.core._importing import OTHERS, imported
+from flowopt.core._plugins import Plugins
 from flowopt.core._registry import FOLDERS, discover
 from flowopt.core.errors import BadValue, UnknownName, shown
 from flowopt.core.method import Method
@@ -47,7 +48,14 @@ def entry(name: str) -> Entry:
         raise BadValue(
             f"{name} is not a flow of ours; minimize, compare and flowopt train take it, but no Method can be made of it"
         )
-    return _imported(name) if is_address(name) else _unknown(name)
+    if ":" in name:
+        return _entry(name, imported(name), "own")
+    return _brought(name) if OUTSIDE.get(name) is not None else _unknown(name)
+
+
+def everything() -> dict[str, Entry]:
+    """All methods that have a name, sorted: ours, those that a `named` function of the user's entered, and plugins'."""
+    return dict(sorted((METHODS | {name: _brought(name) for name in OUTSIDE.everything()}).items()))
 
 
 def as_method(given: str | Method, overrides: Mapping[str, Any]) -> Method:
@@ -69,18 +77,39 @@ def as_method(given: str | Method, overrides: Mapping[str, Any]) -> Method:
     )
 
 
-def _imported(name: str) -> Entry:
-    found = imported(name)
-    if isinstance(found, Method):
-        return Entry(name, lambda: found)
-    if isinstance(found, type) or not callable(found):
-        raise BadValue(f"{name} is {shown(found)}; a method is a Method, or a function that builds one")
-    return Entry(name, found)
+def _brought(name: str) -> Entry:
+    """A method of another package; where `named` has entered it there, with whose it is."""
+    found = OUTSIDE.get(name)
+    entered = METHODS.get(name)
+    return entered if entered is not None and entered.build is found else _entry(name, found, OUTSIDE.source(name))
+
+
+def _entry(name: str, found: Any, paper: str) -> Entry:
+    if fault := _fault(name, found):
+        raise BadValue(fault)
+    return Entry(name, (lambda: found) if isinstance(found, Method) else found, paper)
+
+
+def _fault(name: str, found: Any) -> str:
+    if isinstance(found, Method) or (callable(found) and not isinstance(found, type)):
+        return ""
+    return f"{name} is {shown(found)}; a method is a Method, or a function that builds one"
+
+
+OUTSIDE = Plugins(
+    "flowopt.methods",
+    lambda: {name for name, entry in METHODS.items() if entry.build.__module__.startswith("flowopt.")},
+    _fault,
+)
 
 
 def _unknown(name: str) -> Entry:
     kinds = [kind.__name__.lower() for kind in FOLDERS if name in discover(kind)]
     hint = f"that is the name of a part ({kinds[0]})" if kinds else ""
     raise UnknownName(
-        "method", name, METHODS, hint, "a formula (heavy_ball x heun [pi]) and module:function are taken as well"
+        "method",
+        name,
+        {*METHODS, *OUTSIDE.names()},
+        hint,
+        "a formula (heavy_ball x heun [pi]) and module:function are taken as well",
     )

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from flowopt.core._importing import imported
 from flowopt.core.errors import BadValue
 from flowopt.problems._library import accepts
 from flowopt.problems._library import problem as named
@@ -20,7 +19,7 @@ def as_problem(given: str | Problem | Callable[[Tensor], Tensor], x0: Any = None
 
     A named problem that exists for any D gets the D of the start x0, if there is one and no option says otherwise.
     """
-    if isinstance(given, str) and ":" not in given:
+    if isinstance(given, str):
         if x0 is not None and "dim" in accepts(given) and not options:
             options = _dim_of(x0)
         return named(given, **options)
@@ -28,8 +27,6 @@ def as_problem(given: str | Problem | Callable[[Tensor], Tensor], x0: Any = None
         raise BadValue(f"options ({', '.join(options)}) go with a name of the library; {given!r} takes none")
     if isinstance(given, Problem):
         return given
-    if isinstance(given, str):
-        return _imported(given)
     if callable(given):
         return Problem(name=getattr(given, "__name__", type(given).__name__), value=given, dim=None)
     raise BadValue(f"a problem is a name, a Problem or a torch function of (..., D) or (D,), not {given!r}")
@@ -42,12 +39,3 @@ def _dim_of(x0: Any) -> dict[str, int]:
     except (ValueError, RuntimeError):  # rows of different length, tensors that autograd follows
         return {}
     return {"dim": shape[-1]} if len(shape) in (1, 2) else {}
-
-
-def _imported(name: str) -> Problem:
-    found = imported(name)
-    if isinstance(found, Problem):
-        return found
-    if not callable(found):
-        raise BadValue(f"{name} is neither a Problem nor a function")
-    return as_problem(found)

@@ -9,11 +9,7 @@ from ._comparison_sheet import comparison as comparison
 from ._comparison_tables import comparison_table as comparison_table
 from ._heat_map_picture import heat_map as heat_map
 from ._histogram_picture import histograms as histograms
-from ._listing import list_controllers as list_controllers
-from ._listing import list_integrators as list_integrators
-from ._listing import list_methods as list_methods
-from ._listing import list_problems as list_problems
-from ._listing import list_systems as list_systems
+from ._listing import listing as listing
 from ._panels import panels as panels
 from ._panels import trajectory as trajectory
 from ._training_curves import training_curves as training_curves
