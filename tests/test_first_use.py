@@ -1,10 +1,10 @@
 """What a newcomer meets first: the import, help and version, mistyped commands."""
 
 import importlib
-import importlib.util
 import subprocess
 import sys
 import types
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
@@ -63,7 +63,7 @@ def test_no_public_name_is_a_module_too() -> None:
     for package in ("flowopt", "flowopt.show", "flowopt.functions", "flowopt.networks", "flowopt.problems"):
         wing = importlib.import_module(package)
         public = [name for name in dir(wing) if not isinstance(getattr(wing, name), types.ModuleType)]
-        assert [name for name in public if importlib.util.find_spec(f"{package}.{name}") is not None] == []
+        assert [name for name in public if PathFinder.find_spec(f"{package}.{name}", wing.__path__)] == []
 
 
 def test_a_name_that_is_not_there() -> None:
