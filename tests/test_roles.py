@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import pytest
 import torch
-from catalogue import PARTS, accepts_numbers, build
+from catalogue import ADAPTIVE, PARTS, accepts_numbers, build
 from torch import Tensor, nn
 
 import flowopt
@@ -246,3 +246,11 @@ def test_a_method_put_together_by_hand_knows_its_roles():
     adam = build(flowopt.systems.Adam, beta1=0.8)
     assert declared.values(adam, MomentumFactor) == {"beta1": 0.8}
     assert declared.values(flowopt.systems.RMSprop(), MomentumFactor) == {}
+
+
+def test_a_system_says_its_rate_at_a_large_eps_as_it_computes_it():
+    for name, kind in ADAPTIVE.items():
+        system = build(kind, eps=0.5)
+        said = eval(system.plain_formula, {"sqrt": math.sqrt, "alpha": 0.3} | system.parameters)
+        assert system.plain_rate(0.3) == pytest.approx(said, rel=1e-14), name
+    assert {kind.plain_formula for kind in ADAPTIVE.values()} > {"alpha / eps"}
