@@ -186,7 +186,7 @@ def commit(
     point = pick(Point(state, evaluation, rate), carry.point)
     # Why everything but h goes back: after a rejected step a run must be as if it had not been, bit for bit, and half
     # of a memory would be a wrong one (PI control's last error). Only h has to differ, or it would be made again.
-    return carry._replace(
+    return Carry(
         point=point,
         trial=point.state,
         partial=None,
@@ -194,6 +194,7 @@ def commit(
         h=assessment.verdict.h,
         moved=None,
         t=pick(carry.t + assessment.h, carry.t),
+        alive=carry.alive,
         memory=pick(assessment.verdict.memory, carry.memory),
         settled=pick(settled, carry.settled),
     )
@@ -201,7 +202,8 @@ def commit(
 
 def _as_lowered(method: Method, point: Point) -> Point:
     """The point as a step-size rule sees it: with the objective that the system lowers."""
-    return point._replace(evaluation=method.system.objective(point.state, point.evaluation))
+    lowered = method.system.objective(point.state, point.evaluation)
+    return point if lowered is point.evaluation else point._replace(evaluation=lowered)
 
 
 def _settle(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -41,6 +42,8 @@ class Columns(Generic[T]):
 
 
 COLUMNS = tuple(column.name for column in fields(Columns))
+in_order = attrgetter(*COLUMNS)
+"""The columns as a tuple, in the order of the list."""
 KINDS = {"accepted": torch.bool, "cost": torch.int64}
 """Dtypes of the columns that are not numbers in the run's own."""
 BLANKS = {"h": torch.nan, "error": torch.nan, "accepted": False}

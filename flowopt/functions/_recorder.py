@@ -14,7 +14,7 @@ from torch import Tensor
 
 from flowopt.core._sentences import Sentences
 from flowopt.core.errors import BadValue
-from flowopt.functions._columns import BLANKS, COLUMNS, KINDS, Array, Columns
+from flowopt.functions._columns import BLANKS, COLUMNS, KINDS, Array, Columns, in_order
 from flowopt.functions._storage import Storage, storage
 from flowopt.functions._trajectory import Trajectory
 
@@ -198,8 +198,7 @@ class Recorder:
         if not self._staged:
             return
         start = len(self._attempts) - len(self._staged)
-        for name, column in self._columns.items():
-            values = tuple(getattr(entry, name) for entry in self._staged)
+        for column, values in zip(self._columns.values(), zip(*map(in_order, self._staged), strict=True), strict=True):
             if len(values) > 1 and isinstance(values[0], Tensor):
                 column.write_many(start, values, self.active)
             elif len(values) > 1 and isinstance(values[-1], int):
