@@ -128,6 +128,20 @@ def test_numbers_survive_that_are_not_float32() -> None:
     assert same(found["steps"], torch.tensor([2**40 + 1]))
 
 
+def test_the_state_of_an_older_version_loads() -> None:
+    (model, optimizer), other = trained("elra", 5), network()
+    state = through_a_file(optimizer.state_dict())
+    flow = state["state"]["flow"]
+    flow["pace"] = 0.5 * flow.pop("lr_factors")
+    other.load_state_dict(model.state_dict())
+    resumed = build(other.parameters(), "elra")
+    resumed.load_state_dict(state)
+    assert same(resumed.state_dict()["state"]["flow"]["lr_factors"], flow["pace"])
+    del flow["pace"]
+    with pytest.raises(BadValue, match=r"with other parameters: .* lr_factors"):
+        resumed.load_state_dict(state)
+
+
 def test_the_state_before_the_first_step_is_one_too() -> None:
     model, other = network(), network()
     optimizer, resumed = build(model.parameters(), "elra"), build(other.parameters(), "elra")

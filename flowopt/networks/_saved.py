@@ -14,6 +14,8 @@ from flowopt.networks._carry_layout import CarryLayout
 
 FLOW = "flow"
 """Key in the optimizer's state of the numbers of the whole flow; the vectors stand under each parameter."""
+OLDER = {"pace": "lr_factors"}
+"""What older versions called what they saved."""
 
 
 def own_state(
@@ -30,7 +32,8 @@ def own_state(
             f"{method.formula!r}; build it with the method that was saved"
         )
     own: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
-    for key, leaves in loaded.items():
+    for key, found in loaded.items():
+        leaves = {OLDER.get(name, name): leaf for name, leaf in found.items()}
         _check(key, leaves, method, layout)
         where = key.device if isinstance(key, Tensor) else device
         own[key] = {
@@ -42,13 +45,8 @@ def own_state(
 
 def _check(key: Any, leaves: dict[str, Any], method: Method, layout: CarryLayout) -> None:
     vectors = isinstance(key, Tensor)
-    wanted = (
-        set(layout.vectors)
-        if vectors
-        else {"lr_factors", *layout.numbers, *layout.counters}
-        if "h" in leaves
-        else set()
-    )
+    started = {"lr_factors", *layout.numbers, *layout.counters} if "h" in leaves else set()
+    wanted = set(layout.vectors) if vectors else started
     if not wanted <= leaves.keys() or (vectors and wanted != leaves.keys()):
         raise BadValue(
             f"the saved state is that of {method.formula!r} with other parameters: it holds {', '.join(leaves)}, not "
