@@ -64,7 +64,8 @@ class Endings:
     h_min: float = 0.0
     """A step below it is too small; so is one that is not a number."""
     same_objective: bool = False
-    """Every step measures the same function: a row that is sent back to the step it came from would go on for ever."""
+    """Every step measures the same function, so that one that leads nowhere would be made for ever: a row that is sent
+    back to the step it came from, a flow whose time no longer advances."""
 
     def stopped(self, method: Method, carry: Carry, last: Attempt, attempts: int) -> Tensor | None:
         """Rows, ``(B,)`` bool, that one of the tests ends; None where all go on. NaN compares false, so it ends a row.
@@ -78,10 +79,11 @@ class Endings:
             go = go & (measured.value > self.f_target)
         if self.t_end is not None:
             go = go & ~self._there(self.t_end, carry.t)
-        if self.same_objective and method.rejects and not rows.surely(last.taken):
-            go = go & ~self.same_again(carry, last)
-        if attempts % NOW_AND_THEN == 0 and method.controller.follows_time:
-            go = go & (carry.t + carry.h != carry.t)
+        if self.same_objective:
+            if method.rejects and not rows.surely(last.taken):
+                go = go & ~self.same_again(carry, last)
+            if attempts % NOW_AND_THEN == 0 and method.controller.follows_time:
+                go = go & (carry.t + carry.h != carry.t)
         outcome = method.system.outcome(carry.point.state, measured)
         if outcome is not None:
             go = go & (outcome == 0)
@@ -96,10 +98,11 @@ class Endings:
     def codes(self, method: Method, carry: Carry, last: Attempt, attempts: int) -> Tensor:
         """Status codes ``(B,)``, RUNNING where no test ends the row; a later line overrules an earlier one."""
         code = torch.zeros_like(carry.t, dtype=torch.int64)
-        if method.controller.follows_time and self.same_objective:
-            code = code.masked_fill(carry.t + carry.h == carry.t, Status.STEP_TOO_SMALL)
-        if method.rejects and self.same_objective:
-            code = code.masked_fill(self.same_again(carry, last), Status.STEP_TOO_SMALL)
+        if self.same_objective:
+            stands = self.same_again(carry, last) & method.rejects
+            if method.controller.follows_time:
+                stands = stands | (carry.t + carry.h == carry.t)
+            code = code.masked_fill(stands, Status.STEP_TOO_SMALL)
         code = code.masked_fill(~(carry.h.abs() >= self.h_min), Status.STEP_TOO_SMALL)
         if not rows.surely(carry.alive):
             code = torch.where(carry.alive, code, _lost(carry, last, attempts))
@@ -149,8 +152,8 @@ def of_system(method: Method, point: Point) -> Tensor | None:
 def too_large(leaf: Tensor) -> float:
     """Numbers above it are on their way beyond all numbers of the leaf's dtype: they cannot be squared twice.
 
-    1e77 in double precision, 4e9 in single: a gradient of that size moves a position out of the range within a step or
-    two, whatever stopped the row first.
+    >>> f"{too_large(torch.zeros(1, dtype=torch.float64)):.0e}, {too_large(torch.zeros(1)):.0e}"
+    '1e+77, 4e+09'
     """
     dtype = leaf.parts[0].dtype if isinstance(leaf, Blocks) else leaf.dtype
     large: float = torch.finfo(dtype).max ** 0.25
