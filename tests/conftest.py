@@ -59,3 +59,10 @@ def cli(
         return ended.value.code, printed.out, printed.err
 
     return run
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> str:
+    """A small language, as an argument."""
+    (tmp_path / "rhyme.txt").write_text("one two buckle my shoe\nthree four knock at the door\n" * 30)
+    return "text:rhyme.txt"

@@ -18,9 +18,8 @@ from flowopt.training._fit import fit
 
 
 @pytest.fixture
-def command(cli: Any, tmp_path: Path) -> Any:
-    """The command in a folder with a small text."""
-    (tmp_path / "rhyme.txt").write_text("one two buckle my shoe\nthree four knock at the door\n" * 30)
+def command(cli: Any) -> Any:
+    """The command in an empty folder."""
     return partial(cli, "epsilon")
 
 
@@ -54,14 +53,14 @@ def test_out_of_the_box(command: Any, tmp_path: Path) -> None:
     ]
 
 
-def test_every_option_counts(command: Any, tmp_path: Path) -> None:
+def test_every_option_counts(command: Any, text: str, tmp_path: Path) -> None:
     code, out, err = command(
-        *("text:rhyme.txt", "--model", "lstm:6", "--method", "torch:RMSprop", "--epochs", 2, "--batch-size", 4),
+        *(text, "--model", "lstm:6", "--method", "torch:RMSprop", "--epochs", 2, "--batch-size", 4),
         *("--seed", 7, "--set", "eps=1e-5", "--set", "data.length=8", "--set", "model.dropout=0.25"),
         *("--eps", 0.003, "--eps", 0.5, "--out", "here", "--json", "here/numbers.json"),
     )
     assert (code, err) == (0, "")
-    data = datasets.load("text:rhyme.txt", length=8)
+    data = datasets.load(text, length=8)
     shape: Any = {"input_shape": data.input_shape, "outputs": data.outputs, "task": data.task}
     model = models.build("lstm:6", **shape, seed=7, dropout=0.25)
     optimizer = torch.optim.RMSprop(model.named_parameters(), eps=1e-5)
@@ -74,9 +73,9 @@ def test_every_option_counts(command: Any, tmp_path: Path) -> None:
     assert "core.weight_hh_l0" in out
 
 
-def test_many_tensors(command: Any) -> None:
+def test_many_tensors(command: Any, text: str) -> None:
     """A picture has 12 panels; what is left out is named."""
-    code, out, _ = command("text:rhyme.txt", "--model", "transformer:8x2", "--set", "data.length=8")
+    code, out, _ = command(text, "--model", "transformer:8x2", "--set", "data.length=8")
     assert code == 0
     [left_out] = [line for line in out.splitlines() if line.startswith("not in the picture: ")]
     [head, *_] = [place for place, line in enumerate(out.splitlines()) if line.strip().startswith("tensor")]

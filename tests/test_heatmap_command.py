@@ -41,13 +41,6 @@ def command(cli: Any) -> Any:
     return partial(cli, "heatmap")
 
 
-@pytest.fixture
-def text(tmp_path: Path) -> str:
-    """A small language, as an argument."""
-    (tmp_path / "rhyme.txt").write_text("one two buckle my shoe\nthree four knock at the door\n" * 10)
-    return "text:rhyme.txt"
-
-
 def test_it_is_heat_map_with_a_face(command: Any, tmp_path: Path) -> None:
     code, out, err = command(
         *("digits", "--model", "mlp:6", "--method", "adam", "--x", "lr=1e-3:1e-1:3", "--y", "1-beta2=1e-3,0.1"),

@@ -27,13 +27,6 @@ def command(cli: Any) -> Any:
     return partial(cli, "train")
 
 
-@pytest.fixture
-def text(tmp_path: Path) -> str:
-    """A small language, as an argument."""
-    (tmp_path / "rhyme.txt").write_text("one two buckle my shoe\nthree four knock at the door\n" * 30)
-    return "text:rhyme.txt"
-
-
 def metrics(folder: Path) -> Any:
     return json.loads((folder / "metrics.json").read_text(), parse_constant=pytest.fail)
 
