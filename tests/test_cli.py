@@ -451,7 +451,7 @@ def test_parameters_of_a_formula_go_by_part_and_name():
     for text, message in (
         ("pi.rtoll=1", "did you mean 'pi.rtol'"),
         ("pid.rtol=1", "no method in this run named 'pid'"),
-        ("other.mu.mu=1", "no method in this run named 'mu'"),
+        ("other.mu.mu=1", "no parameter of other named 'mu.mu'"),
     ):
         with pytest.raises(UnknownName, match=message):
             assign([text], takers, [])

@@ -115,10 +115,10 @@ def _fitting(
         return fitting
     if having:
         raise BadValue(f"{key} is a parameter of {' and '.join(having)} alone; say so: {having[0]}.{key}=...")
-    known = {name for one in asked.values() if one.shares or len(asked) == 1 for name in one.settings}
-    known = {name for name in known if any(one.accepts(name) for one in asked.values())}
+    open_to_all = [one for one in asked.values() if one.shares or len(asked) == 1]
+    known = {name for one in open_to_all for name in one.settings if one.accepts(name)}
     part = key.rpartition(".")[0]
-    if part and not any(name.startswith(f"{part}.") for name in known):
+    if part and not owner and not any(name.startswith(f"{part}.") for name in known):
         raise UnknownName("method in this run", part, [*takers, *sections])
     if key in options:
         raise BadValue(f"{key} is not a parameter of a method but an option of the run: see --help")
