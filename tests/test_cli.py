@@ -457,6 +457,17 @@ def test_parameters_of_a_formula_go_by_part_and_name():
             assign([text], takers, [])
 
 
+def test_formulas_and_their_parameters():
+    pi, gd = "heavy_ball x heun [pi]", "gradient_flow x forward_euler [fixed]"
+    texts = ["rtol=1e-4", "pi.atol=1e-5", f"{pi}.heavy_ball.friction=2", "fixed.h=0.1"]
+    found = settings_of([pi, gd], texts).methods
+    assert found == {pi: {"rtol": 1e-4, "pi.atol": 1e-5, "heavy_ball.friction": 2}, gd: {"fixed.h": 0.1}}
+    with pytest.raises(UnknownName, match=r"no parameter of .* named 'pi.rtoll'; did you mean 'rtol'"):
+        settings_of([pi, gd], ["pi.rtoll=1"])
+    with pytest.raises(UnknownName, match="no method in this run named 'pid'"):
+        settings_of([pi, gd], ["pid.rtol=1"])
+
+
 def test_settings_go_to_those_that_have_them():
     texts = ["lr=0.1", "ecco.eta=2", "eta=3", "problem.dim=4", "torch:Adam.eps=1e-3", "h_max=0.5"]
     found = settings_of(["gd", "ecco", "torch:Adam", "scipy:BFGS"], texts)

@@ -6,13 +6,28 @@ They are of plain types, and their names are completed without importing torch.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from flowopt.cli import _completion as names
 
 LITERALS = "Values are Python literals (0.1, True, None, (1, 2)) or inf, else text."
+
+
+def method(text: str, complete: names.Completion) -> Any:
+    """``--method``, of one name or of several."""
+    return typer.Option("--method", "-m", metavar="METHOD", help=text, autocompletion=complete)
+
+
+def _set(others: str) -> Any:
+    return typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A parameter; may be given again. KEY=VALUE goes to every method that has it, METHOD.KEY=VALUE to one, "
+        f"{others}. {LITERALS}",
+    )
+
 
 # of all commands
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the numbers to this file.")]
@@ -28,24 +43,13 @@ ProblemName = Annotated[
 ]
 FunctionMethods = Annotated[
     list[str],
-    typer.Option(
-        "--method",
-        "-m",
-        metavar="METHOD",
-        help="A method's name, a formula ('heavy_ball x heun [pi]'), torch:OPTIMIZER, scipy:MINIMIZER, or "
+    method(
+        "A method's name, a formula ('heavy_ball x heun [pi]'), torch:OPTIMIZER, scipy:MINIMIZER, or "
         "module:function that builds a method or an optimizer; may be given again.",
-        autocompletion=names.function_methods,
+        names.function_methods,
     ),
 ]
-FunctionSet = Annotated[
-    list[str],
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="A parameter; may be given again. KEY=VALUE goes to every method that has it, METHOD.KEY=VALUE to one, "
-        f"problem.KEY=VALUE to the problem. {LITERALS}",
-    ),
-]
+FunctionSet = Annotated[list[str], _set("problem.KEY=VALUE to the problem")]
 Dim = Annotated[
     int | None, typer.Option(metavar="D", help="Coordinates of the problem, where it takes any: problem.dim=D.")
 ]
@@ -69,15 +73,7 @@ ModelSpec = Annotated[
         autocompletion=names.models,
     ),
 ]
-NetworkSet = Annotated[
-    list[str],
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="A parameter; may be given again. KEY=VALUE goes to every method that has it, METHOD.KEY=VALUE to one, "
-        f"model.KEY=VALUE to the model, data.KEY=VALUE to the dataset. {LITERALS}",
-    ),
-]
+NetworkSet = Annotated[list[str], _set("model.KEY=VALUE to the model, data.KEY=VALUE to the dataset")]
 BatchSize = Annotated[int, typer.Option(metavar="N", help="Samples a step.")]
 NetworkSeed = Annotated[
     int, typer.Option(metavar="N", help="Seed of the weights, of the order of the samples and of all noise.")

@@ -30,13 +30,7 @@ def epsilon(
     model: options.ModelSpec = None,
     method: Annotated[
         str,
-        typer.Option(
-            "--method",
-            "-m",
-            metavar="METHOD",
-            help="An adaptive method's name, or torch:Adam, torch:RMSprop, ...",
-            autocompletion=names.network_methods,
-        ),
+        options.method("An adaptive method's name, or torch:Adam, torch:RMSprop, ...", names.network_methods),
     ] = "adam",
     set_: options.NetworkSet = [],
     eps: Annotated[

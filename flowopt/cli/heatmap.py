@@ -26,13 +26,7 @@ def heatmap(
     model: options.ModelSpec = None,
     method: Annotated[
         str,
-        typer.Option(
-            "--method",
-            "-m",
-            metavar="METHOD",
-            help="A method's name (flowopt list methods), a formula, or module:function.",
-            autocompletion=names.methods,
-        ),
+        options.method("A method's name (flowopt list methods), a formula, or module:function.", names.methods),
     ] = "adam",
     x: Annotated[
         str,

@@ -118,7 +118,8 @@ def _fitting(
     open_to_all = [one for one in asked.values() if one.shares or len(asked) == 1]
     known = {name for one in open_to_all for name in one.settings if one.accepts(name)}
     part = key.rpartition(".")[0]
-    if part and not owner and not any(name.startswith(f"{part}.") for name in known):
+    of_a_part = any(one.accepts(f"{part}.{name.rpartition('.')[2]}") for one in open_to_all for name in known)
+    if part and not owner and not of_a_part:
         raise UnknownName("method in this run", part, [*takers, *sections])
     if key in options:
         raise BadValue(f"{key} is not a parameter of a method but an option of the run: see --help")

@@ -29,12 +29,9 @@ def train(
     model: options.ModelSpec = None,
     method: Annotated[
         list[str],
-        typer.Option(
-            "--method",
-            "-m",
-            metavar="METHOD",
-            help="A method's name, a formula, module:function or torch:OPTIMIZER; may be given again: one run each.",
-            autocompletion=names.network_methods,
+        options.method(
+            "A method's name, a formula, module:function or torch:OPTIMIZER; may be given again: one run each.",
+            names.network_methods,
         ),
     ] = ["elra"],
     set_: options.NetworkSet = [],
