@@ -1,10 +1,12 @@
 """CONTRIBUTING.md keeps its word: its examples are parts that work, and the tests take them as they are."""
 
+import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,15 @@ GO_OVER = re.compile(r"\b(METHODS|PARTS|SYSTEMS|INTEGRATORS|CONTROLLERS|NAMES|LI
 """What a file has in it that goes over methods, parts or problems; no file has to be told here."""
 
 
+def with_a_loop(path: Path) -> Iterator[str]:
+    """The tests of a file that go over methods, parts or problems in a loop of their own."""
+    for test in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
+            loops = [node.iter for node in ast.walk(test) if isinstance(node, ast.For | ast.comprehension)]
+            if any(GO_OVER.search(ast.unparse(loop)) for loop in loops):
+                yield test.name
+
+
 @pytest.fixture
 def applied(tmp_path: Path) -> Path:
     """A copy of the library and its tests with all examples in their places."""
@@ -98,7 +109,8 @@ def test_the_tests_know_the_examples_without_being_told(applied: Path) -> None:
     """Contract tests of parts, methods and problems pass, and no table of theirs needed a line."""
     files = [path for path in (applied / "tests").glob("test_*.py") if GO_OVER.search(path.read_text(encoding="utf-8"))]
     files = [path for path in files if path.name != Path(__file__).name]
-    chosen = " or ".join((*NAMES, *WHOLE, "together"))
+    loops = [name for path in files for name in with_a_loop(path)]
+    chosen = " or ".join((*NAMES, *WHOLE, "together", *loops))
     options = ("-q", "-p", "no:cacheprovider", "-m", "not slow or together", "-k", chosen, "--cases", ",".join(NAMES))
     told = python("-m", "pytest", *options, *map(str, sorted(files)), folder=applied)
     passed = re.search(r"(\d+) passed", told)

@@ -530,11 +530,14 @@ def test_period_is_given_once() -> None:
 def test_which_controllers_go_with_which_schemes() -> None:
     for kind in CONTROLLERS:
         assert fits(GradientFlow(), ForwardEuler(), build(kind)), kind.name
+    offered = HeavyBall.provides | SymplecticEuler.provides
     over_momentum = {kind.name for kind in CONTROLLERS if fits(HeavyBall(), SymplecticEuler(), build(kind))}
+    assert over_momentum == {kind.name for kind in CONTROLLERS if kind.requires <= offered}
     for kind in CONTROLLERS:
         assert fits(GradientFlow(), BacktrackingEuler(), build(kind)), kind.name
     assert not fits(HeavyBall(), BacktrackingEuler(), Fixed(0.1)), "there is no descent to search for"
-    assert over_momentum == {"fixed", "growing", "hypergradient", "newton_step", "step_decay"}
+    assert over_momentum >= {"fixed", "growing", "hypergradient", "newton_step", "step_decay"}
+    assert not over_momentum & {"armijo", "lte", "orthogonal_gradient", "pi", "polyak"}
 
 
 # --- symmetries ---

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import flowopt
 from flowopt import FlowOptimizer, UnknownName, method, minimize
 from flowopt.core.parameters import OTHER_NAMES, VOCABULARY
-from flowopt.core.roles import LowerBound, roles
+from flowopt.core.roles import LowerBound, WeightDecay, roles
 from flowopt.methods import METHODS
 from flowopt.methods.parameter_table import markdown
 
@@ -71,7 +71,9 @@ def test_an_other_name_leads_to_ours() -> None:
         method("ecdsep", eta=2.0)
 
 
-@pytest.mark.parametrize("name", [name for name in having("weight_decay") if name != "adamw"])
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if any(not r.decoupled for r in roles(METHODS[n].build, WeightDecay).values())]
+)
 def test_weight_decay_is_a_term_of_the_objective(name: str) -> None:
     w, soon = 0.3, {"beta3": 0.9} if name == "adamod" else {}
     inside = moved(name, 12, weight_decay=w, **soon)
