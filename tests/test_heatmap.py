@@ -139,7 +139,7 @@ def test_ctrl_c_keeps_the_finished_epochs(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 BAD = {
-    "a method": ("torch:Adam", ("lr", (1, 2)), ("eps", (1, 2)), UnknownName, "method that an ensemble can run"),
+    "a method": ("torch:Adam", ("lr", (1, 2)), ("eps", (1, 2)), BadValue, "torch:Adam is not a flow of ours"),
     "a parameter": ("adam", ("lrr", (1, 2)), ("eps", (1, 2)), UnknownName, "did you mean 'lr'"),
     "a parameter of others": ("gd", ("lr", (1, 2)), ("eps", (1, 2)), UnknownName, "parameter of gd named 'eps'"),
     "one value": ("adam", ("lr", (1,)), ("eps", (1, 2)), BadValue, "two or more different finite numbers"),

@@ -157,7 +157,9 @@ class RowField:
 def _system(given: str | System | Method) -> System:
     if isinstance(given, Method):
         return given.system
-    return as_part(System, given)
+    if isinstance(given, (str, System)):
+        return as_part(System, given)
+    raise BadValue(f"a system is a name, a System, or a Method that has one, not {given!r}")
 
 
 def _grid(t_eval: Any, t_end: float) -> Array:
