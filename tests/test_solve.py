@@ -381,7 +381,8 @@ def test_an_error_in_the_objective_is_not_swallowed() -> None:
         ({"problem": "booth", "x0": [1.0, 2.0, 3.0]}, "2 coordinates, not 3"),
         ({"x0": 1.0}, "x0"),
         ({"lr": torch.tensor([0.1, 0.1])}, "fixed: h .*1 rows"),
-        ({"method": GradientFlow()}, "a method is a name"),
+        ({"method": GradientFlow()}, "is a part of a method: give Method"),
+        ({"method": 3}, "a method is a name"),
     ],
 )
 def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
